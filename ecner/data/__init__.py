@@ -1,0 +1,1 @@
+"""Files of texts, with labels and without; no torch."""

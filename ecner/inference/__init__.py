@@ -1,0 +1,1 @@
+"""Batch reading of texts with a tagger."""

@@ -1,0 +1,1 @@
+"""The taggers: their parts, their CRF and their folders."""

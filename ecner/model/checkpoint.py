@@ -1,0 +1,195 @@
+"""Model folders: built from pretrained parts, saved as safetensors, loaded with their vocabulary."""
+
+import copy
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, PreTrainedConfig, Qwen2Config
+
+from ecner.errors import ModelError
+from ecner.labels import TagSet
+from ecner.model.config import TaggerConfig
+from ecner.model.tagger import Tagger
+from ecner.model.vocabulary import END, PAD, START, UNKNOWN, WHITE_SPACE, Vocabulary
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+VOCABULARY = "vocab.txt"
+_UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError, StrictDataclassError)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A tagger with all that is needed to read with it."""
+
+    tagger: Tagger
+    vocabulary: Vocabulary
+
+    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Writes config, weights (safetensors, in ``dtype``) and vocabulary. Leaves the tagger as it is."""
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: tensor.to(dtype) for name, tensor in self.tagger.state_dict().items()}
+        self.tagger.save_pretrained(folder, state_dict=state)
+        self.vocabulary.write(folder / VOCABULARY)
+
+    @classmethod
+    def load(cls, folder: Path, dtype: torch.dtype = torch.float32) -> "Checkpoint":
+        """The checkpoint in a folder; safetensors alone, no pickle is ever read.
+
+        Raises:
+            ModelError: a file is missing or weights and config do not fit each other.
+        """
+        if missing := [name for name in (CONFIG, WEIGHTS, VOCABULARY) if not (folder / name).is_file()]:
+            raise ModelError(f"{folder} is not a model folder: expected {', '.join(missing)} in it")
+        try:
+            loaded: Any = Tagger.from_pretrained(
+                folder,
+                dtype=dtype,
+                local_files_only=True,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # told below, with all else that does not fit
+                output_loading_info=True,
+            )
+            vocabulary = Vocabulary.read(folder / VOCABULARY)
+        except _UNREADABLE as error:
+            raise ModelError(f"cannot load the model in {folder}: {error}; export the model again") from error
+        tagger, info = loaded
+        problems = {kind: sorted(names) for kind, names in info.items() if names}
+        if len(vocabulary.tokens) != tagger.config.encoder.vocab_size:
+            problems["vocabulary"] = [
+                f"{len(vocabulary.tokens)} tokens, {tagger.config.encoder.vocab_size} expected"
+            ]
+        if problems:
+            raise ModelError(
+                f"the files in {folder} do not fit each other: {problems}; export the model again"
+            )
+        return cls(tagger.eval(), vocabulary)
+
+
+def fingerprint(folder: Path, *, decoder: str, dtype: str) -> str:
+    """What readings depend on: weights, tags, windows, vocabulary, decoder and dtype. 32 hex digits."""
+    digest = hashlib.sha256(f"{decoder}\0{dtype}\0".encode())
+    config = json.loads((folder / CONFIG).read_bytes())
+    for name in ("transformers_version", "_name_or_path"):  # no part of what the model says
+        config.pop(name, None)
+    contents = (
+        (folder / WEIGHTS).read_bytes(),
+        json.dumps(config, sort_keys=True).encode(),
+        (folder / VOCABULARY).read_bytes(),
+    )
+    for content in contents:
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()[:32]
+
+
+def build(  # noqa: PLR0913 - each is named by its caller
+    tag_set: TagSet,
+    *,
+    encoder: str | PreTrainedConfig,
+    encoder_layers: int | None = None,
+    attention_dropout: float = 0.0,
+    decoder: str | PreTrainedConfig | None = None,
+    vocabulary: Vocabulary | None = None,
+    **options: Any,
+) -> Checkpoint:
+    """A new tagger around a BERT-like encoder and a Qwen2 decoder.
+
+    Args:
+        tag_set: tags of the classifier and the CRF.
+        encoder: a folder or hub name, whose weights and vocabulary are taken, or a config (random weights).
+        encoder_layers: how many of the encoder's first layers are kept; all by default.
+        attention_dropout: the encoder's, on attention weights.
+        decoder: the same for the decoder; ``None`` for BERT-CRF.
+        vocabulary: needed with an encoder config; else the encoder's own.
+        options: further fields of TaggerConfig.
+    """
+    encoder_config = _config(encoder)
+    if encoder_layers is not None:
+        encoder_config.num_hidden_layers = encoder_layers
+    encoder_config.attention_probs_dropout_prob = attention_dropout
+    vocabulary = vocabulary or _vocabulary(str(encoder))
+    encoder_config.vocab_size = len(vocabulary.tokens)
+    offset = 2 if encoder_config.model_type in {"roberta", "xlm-roberta"} else 0  # their positions start at 2
+    longest = encoder_config.max_position_embeddings - 2 - offset
+    options = {"window": longest, "overlap": min(128, longest // 4)} | options
+    tagger = Tagger(
+        TaggerConfig(
+            encoder=encoder_config.to_dict(),
+            decoder=_config(decoder).to_dict() if decoder is not None else None,
+            architecture="bert-crf" if decoder is None else "hybrid",
+            tags=list(tag_set.tags),
+            scheme=tag_set.scheme,
+            cls_token_id=vocabulary.ids[START],
+            sep_token_id=vocabulary.ids[END],
+            pad_token_id=vocabulary.ids[PAD],
+            **options,
+        )
+    )
+    if isinstance(encoder, str):
+        _take_weights(tagger.encoder, encoder)
+    if isinstance(decoder, str) and tagger.branch is not None:
+        _take_weights(tagger.branch.decoder, decoder)
+    return Checkpoint(tagger, vocabulary)
+
+
+def decoder_config(*, size: int, layers: int, heads: int, window: int = 512) -> Qwen2Config:
+    """A Qwen2 of given sizes for ``build``; its feed-forward is twice as wide as its states."""
+    return Qwen2Config(
+        vocab_size=1, hidden_size=size, intermediate_size=2 * size, num_hidden_layers=layers,
+        num_attention_heads=heads, num_key_value_heads=heads, max_position_embeddings=window,
+    )  # fmt: skip
+
+
+def encoder_config(*, size: int, layers: int, heads: int, positions: int = 512) -> BertConfig:
+    """A BERT of given sizes for ``build``."""
+    return BertConfig(
+        hidden_size=size, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=4 * size,
+        max_position_embeddings=positions,
+    )  # fmt: skip
+
+
+def _config(part: str | PreTrainedConfig) -> PreTrainedConfig:
+    """A part's config; given as a folder or hub name, it is read from there."""
+    if isinstance(part, PreTrainedConfig):
+        return copy.deepcopy(part)  # it will be changed
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(part)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"no model at {part!r}: expected a folder or a hub name ({error})") from error
+    config.dtype = None  # how its weights were stored; a part is trained in the tagger's dtype
+    return config
+
+
+def _vocabulary(encoder: str) -> Vocabulary:
+    """The encoder's own vocabulary, with an entry for white space, which its tokenizer drops."""
+    tokenizer = AutoTokenizer.from_pretrained(encoder)
+    special = {
+        tokenizer.pad_token: PAD,
+        tokenizer.unk_token: UNKNOWN,
+        tokenizer.cls_token: START,
+        tokenizer.sep_token: END,
+    }
+    by_id = {i: special.get(token, token) for token, i in tokenizer.get_vocab().items()}
+    tokens = (by_id.get(i, f"[unused-{i}]") for i in range(max(by_id) + 1))
+    return Vocabulary((*tokens, WHITE_SPACE))
+
+
+def _take_weights(part: nn.Module, source: str) -> None:
+    """Copies pretrained weights into a part that may have fewer layers, other rows of tokens, or none."""
+    given = AutoModel.from_pretrained(source, dtype=torch.float32).state_dict()
+    own = part.state_dict()
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if name not in given:
+                raise ModelError(
+                    f"{source} holds no weight {name}: expected one of shape {tuple(tensor.shape)}"
+                )
+            rows = min(len(tensor), len(given[name]))
+            tensor[:rows] = given[name][:rows]

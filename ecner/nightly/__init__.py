@@ -1,0 +1,1 @@
+"""The nightly job as plain stages: plan, extract, publish, report."""

@@ -1,0 +1,143 @@
+"""What a night did, for people: found, rejected, how fast, what moved; as text for a terminal and as Markdown."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from ecner.config import Settings, redacted
+from ecner.nightly.extract import Extracted
+from ecner.nightly.plan import Plan
+from ecner.storage.query import run_query
+from ecner.storage.warehouse import Warehouse
+
+TYPES: Mapping[str, str] = {"brand": "brands", "product": "products", "model_number": "model numbers"}
+_TOP = 10
+_MOVERS = 5
+_FOUND = """
+select entity_type, canonical, sum(mention_count) as mentions, sum(review_count) as reviews
+from entity_daily group by entity_type, canonical order by sum(review_count) desc, canonical
+"""
+_PERIOD = "select min(review_date) as first, max(review_date) as last, count(*) as reviews from review_coverage"
+_MOVED = """
+select week_start, entity_type, canonical, previous_review_count, review_count, change
+from week_over_week_movers
+where week_start = (select max(week_start) from week_over_week_movers) and entity_type in ('brand', 'model_number')
+order by abs(change) desc, canonical
+"""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The figures of one run, and of the warehouse after it."""
+
+    plan: Plan
+    mentions: int
+    rejections: Mapping[str, int]
+    period: str
+    reviews: int
+    top: Mapping[str, pl.DataFrame]  # per entity type: canonical, mentions, reviews
+    movers: pl.DataFrame
+    chars: int
+    seconds: Mapping[str, float]
+    warehouse: str
+
+    @property
+    def speed(self) -> str:
+        """Characters a second of the reading, and where its time went."""
+        total = self.seconds["total"]
+        if not total:
+            return "no text had to be read"
+        shares = {name: self.seconds[name] / total for name in ("forward", "decode")}
+        return (
+            f"{self.chars:,} characters in {total:.1f} s, {self.chars / total:,.0f} a second: "
+            f"{shares['forward']:.0%} in the model's forward pass, {shares['decode']:.0%} in decoding"
+        )
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """The run in a few lines."""
+        plan = self.plan
+        rejected = ", ".join(f"{count} {rule}" for rule, count in self.rejections.items())
+        return {
+            "run": plan.run_id,
+            "model": plan.model.version,
+            "reviews": f"{plan.reviews_in:,} in, {plan.reviews_rejected:,} rejected{f' ({rejected})' if rejected else ''}",
+            "texts": f"{plan.texts_unique:,} different, {plan.texts_cached:,} known, {plan.texts_inferred:,} read",
+            "reading": self.speed,
+            "mentions": f"{self.mentions:,} published by this run",
+            "warehouse": self.warehouse,
+        }
+
+    def to_text(self) -> str:
+        """Plain text for a terminal or a log."""
+        lines = [f"{name:<11}{value}" for name, value in self.facts.items()]
+        lines += ["", f"{self.reviews:,} reviews, {self.period}"]
+        for entity_type, plural in TYPES.items():
+            lines += ["", f"top {plural} (reviews)", *_columns(self.top[entity_type])]
+        if len(self.movers):
+            lines += ["", "moved most against the week before (reviews)"]
+            lines += [f"  {m['canonical']:<20}{m['previous_review_count']:>6} -> {m['review_count']}" for m in self.movers.to_dicts()]
+        return "\n".join(lines)
+
+    def to_markdown(self) -> str:
+        """Markdown for an artifact."""
+        lines = ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in self.facts.items())]
+        lines += ["", f"{self.reviews:,} reviews, {self.period}", ""]
+        lines += ["| place | " + " | ".join(TYPES.values()) + " |", "|---|" + "---|" * len(TYPES)]
+        for place in range(_TOP):
+            names = (_entry(self.top[entity_type], place) for entity_type in TYPES)
+            lines.append(f"| {place + 1} | {' | '.join(names)} |")
+        return "\n".join(lines)
+
+    def to_rows(self) -> list[dict[str, object]]:
+        """The top entities as rows of a table."""
+        return [
+            {"type": entity_type, "place": place, **row}
+            for entity_type, frame in self.top.items()
+            for place, row in enumerate(frame.to_dicts(), 1)
+        ]
+
+
+def make_report(settings: Settings, warehouse: Warehouse, plan: Plan, extracted: Sequence[Extracted]) -> Report:
+    """Looks at the warehouse once more, after the commit, and sums the run up."""
+    url = settings.warehouse_url
+    with warehouse.connect() as reader:
+        run = reader.read("extraction_runs", where={"run_id": plan.run_id}, columns=["mentions_out"])
+        rejected = reader.read("rejected_reviews", where={"run_id": plan.run_id}, columns=["reason"])
+    counts = rejected.group_by("reason").len().sort("reason")
+    period = run_query(url, None, _PERIOD).row(0, named=True)
+    found = run_query(url, None, _FOUND)
+    return Report(
+        plan=plan,
+        mentions=run["mentions_out"][0],
+        rejections=dict(counts.iter_rows()),
+        period=f"{period['first']} to {period['last']}",
+        reviews=period["reviews"],
+        top={
+            entity_type: found.filter(pl.col("entity_type") == entity_type).drop("entity_type").head(_TOP)
+            for entity_type in TYPES
+        },
+        movers=run_query(url, None, _MOVED).head(_MOVERS),
+        chars=sum(part.chars for part in extracted if part.seconds["total"]),
+        seconds={name: sum(part.seconds[name] for part in extracted) for name in ("total", "forward", "decode")},
+        warehouse=redacted(url),
+    )
+
+
+def _columns(top: pl.DataFrame) -> Iterator[str]:
+    """Five entities a line, each with the number of its reviews."""
+    entries = [f"{row['canonical']} {row['reviews']:,}" for row in top.to_dicts()]
+    yield from (f"  {'   '.join(entries[i : i + 5])}" for i in range(0, len(entries), 5))
+    if not entries:
+        yield "  none"
+
+
+def _entry(top: pl.DataFrame, place: int) -> str:
+    row = top.row(place, named=True) if place < len(top) else None
+    return f"{_cell(row['canonical'])} ({row['reviews']:,})" if row else ""
+
+
+def _cell(text: str) -> str:
+    """Customers' words in a Markdown table."""
+    return "".join(f"\\{c}" if c in "|\\`*_[]<>" else c for c in text)

@@ -1,0 +1,139 @@
+"""A night from end to end: what every way of running it does around and between the stages."""
+
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+
+from ecner.config import Settings
+from ecner.inference.reader import resolve_device
+from ecner.model.checkpoint import fingerprint
+from ecner.nightly.extract import Extracted, extract_shard
+from ecner.nightly.names import Lexicon
+from ecner.nightly.plan import Plan, ReadingModel, Selection, make_plan
+from ecner.nightly.publish import Rules, publish
+from ecner.nightly.report import Report, make_report
+from ecner.nightly.source import ParquetSource, open_source
+from ecner.registry import register, resolve
+from ecner.resources import resource
+from ecner.storage.warehouse import Warehouse
+
+
+@dataclass(frozen=True)
+class Night:
+    """All that was checked before a run starts: whoever has it can run the stages."""
+
+    settings: Settings
+    selection: Selection
+    source: ParquetSource
+    warehouse: Warehouse
+    rules: Rules
+    run_id: str
+
+    def plan(self) -> Plan:
+        """Stage 1: enters the run in the ledger, pins the model, and lays out what is to be done."""
+        model = self._begin()
+        return make_plan(
+            self.settings, self.source, self.warehouse, run_id=self.run_id, model=model, selection=self.selection
+        )
+
+    def extract(self, shard: str, plan: Plan) -> Extracted:
+        """Stage 2, for each shard: reads its texts."""
+        return extract_shard(
+            shard,
+            plan.model,
+            self.settings.model,
+            lake_uri=self.settings.lake.uri,
+            batch_chars=self.settings.run.max_batch_chars,
+        )
+
+    def publish(self, plan: Plan, extracted: Sequence[Extracted]) -> None:
+        """Stage 3: writes it all in one transaction."""
+        publish(self.warehouse, plan, [part.path for part in extracted], self.rules)
+        self._clear()
+
+    def report(self, plan: Plan, extracted: Sequence[Extracted]) -> Report:
+        """Stage 4: what was found, what was rejected, how fast."""
+        return make_report(self.settings, self.warehouse, plan, extracted)
+
+    @contextmanager
+    def ledger(self) -> Iterator[None]:
+        """Closes the run as failed, with the reason, where the block raises."""
+        try:
+            yield
+        except BaseException as error:
+            with self.warehouse.begin() as transaction:
+                transaction.update(
+                    "extraction_runs",
+                    {"run_id": self.run_id, "status": "running"},
+                    {"status": "failed", "finished_at": datetime.now(UTC), "error": _one_line(error)},
+                )
+            raise
+
+    def _begin(self) -> ReadingModel:
+        """Writes the run's first row; a run that was killed before it could close its own is closed as abandoned."""
+        self.warehouse.migrate()
+        now = datetime.now(UTC)
+        with self.warehouse.begin() as transaction:
+            transaction.update("extraction_runs", {"status": "running"}, {"status": "abandoned", "finished_at": now})
+            model = resolve(self.settings.model.ref, transaction)
+            register(transaction, model)
+            transaction.append("extraction_runs", _first_row(self.run_id, self.source.name, now))
+        device, dtype = resolve_device(self.settings.model.device, self.settings.model.dtype)
+        identity = fingerprint(model.folder, decoder=self.settings.model.decoder, dtype=str(dtype))
+        return ReadingModel(model.version, str(model.folder), identity)
+
+    def _clear(self) -> None:
+        """Removes the files of runs that ended over lake.keep_days ago."""
+        root = Path(self.settings.lake.uri)
+        oldest = datetime.now(UTC) - timedelta(days=self.settings.lake.keep_days)
+        for path in [*root.glob("runs/*"), *root.glob("readings/*/*.parquet")]:
+            if datetime.fromtimestamp(path.stat().st_mtime, UTC) <= oldest:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def prepare(settings: Settings, selection: Selection) -> Night:
+    """Checks settings, source, lexicon and model; nothing has been written when it raises.
+
+    Raises:
+        UsageError: one of them is wrong.
+        DataError: the source cannot be read.
+    """
+    resolve_device(settings.model.device, settings.model.dtype)
+    return Night(
+        settings=settings,
+        selection=selection,
+        source=open_source(settings.source),
+        warehouse=Warehouse(settings.warehouse_url),
+        rules=Rules(settings.model, Lexicon.read(resource("configs/lexicon.yaml"))),
+        run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
+    )
+
+
+def run_night(night: Night, *, progress: Callable[[Sequence[str]], Sequence[str]] = lambda shards: shards) -> Report:
+    """Runs the stages one after the other, here."""
+    with night.ledger():
+        plan = night.plan()
+        extracted = [night.extract(shard, plan) for shard in progress(plan.shards)]
+        night.publish(plan, extracted)
+        return night.report(plan, extracted)
+
+
+def _first_row(run_id: str, source: str, now: datetime) -> pl.DataFrame:
+    zeros = dict.fromkeys(
+        ("reviews_in", "reviews_rejected", "texts_unique", "texts_cached", "texts_inferred", "mentions_out"), 0
+    )
+    absent = dict.fromkeys(("finished_at", "watermark_low", "watermark_high", "model_version", "error", "publish_hash"))
+    return pl.DataFrame(
+        [{"run_id": run_id, "source": source, "status": "running", "started_at": now, **zeros, **absent}],
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    """The ledger's reason: the message, or the kind of an error that has none."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,240 @@
+"""The tables of the warehouse, defined once: dtypes, validation and SQLAlchemy tables come from here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import cached_property
+from typing import Literal
+
+import polars as pl
+
+Kind = Literal["text", "int", "float", "date", "time"]
+
+DTYPES: Mapping[Kind, pl.DataType] = {
+    "text": pl.String(),
+    "int": pl.Int64(),
+    "float": pl.Float64(),
+    "date": pl.Date(),
+    "time": pl.Datetime("us", "UTC"),
+}
+# Only casts that keep the value: strings are not parsed, floats not truncated, naive times not taken for UTC.
+_ACCEPTED: Mapping[Kind, Callable[[pl.DataType], bool]] = {
+    "text": lambda dtype: dtype in (pl.String, pl.Categorical, pl.Enum),
+    "int": lambda dtype: dtype.is_integer(),
+    "float": lambda dtype: dtype.is_numeric(),
+    "date": lambda dtype: dtype == pl.Date,
+    "time": lambda dtype: isinstance(dtype, pl.Datetime) and dtype.time_zone == "UTC",
+}
+# What cannot be stored: PostgreSQL refuses NUL, SQLite turns NaN into null, drivers end with the year 9999.
+_STORABLE: Mapping[Kind, tuple[str, Callable[[pl.Expr], pl.Expr]]] = {
+    "text": ("text without NUL", lambda column: ~column.str.contains("\0", literal=True)),
+    "float": ("finite numbers", lambda column: column.is_finite()),
+    "date": ("days of the years 1 to 9999", lambda column: column.is_between(date.min, date.max)),
+    "time": (
+        "times of the years 1 to 9999",
+        lambda column: column.is_between(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column; those of the key are never null."""
+
+    name: str
+    kind: Kind
+    key: bool = False
+    nullable: bool = False
+
+    def cast(self, values: pl.Series) -> pl.Series:
+        """The values with this column's dtype.
+
+        Raises:
+            ValueError: values of another kind, null where they may not be, or that no database could hold.
+        """
+        if values.dtype != pl.Null and not _ACCEPTED[self.kind](values.dtype):
+            raise ValueError(f"{self.name} is {values.dtype}: expected {DTYPES[self.kind]}")
+        if not self.nullable and values.null_count():
+            raise ValueError(f"{self.name} holds {values.null_count()} null(s): expected none")
+        try:
+            stored = values.cast(DTYPES[self.kind])
+        except pl.exceptions.InvalidOperationError as error:
+            raise ValueError(f"{self.name} does not fit {DTYPES[self.kind]}: {error}") from None
+        if self.kind in _STORABLE:
+            expected, is_storable = _STORABLE[self.kind]
+            if not stored.to_frame().select(is_storable(pl.col(stored.name)).all()).item():
+                raise ValueError(f"{self.name} holds a value that cannot be stored: expected {expected}")
+        return stored
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its columns in order, and the column lists that are indexed beside the key."""
+
+    name: str
+    columns: tuple[Column, ...]
+    indexes: tuple[tuple[str, ...], ...] = ()
+
+    @cached_property
+    def key(self) -> tuple[str, ...]:
+        """Names of the key's columns."""
+        return tuple(column.name for column in self.columns if column.key)
+
+    @cached_property
+    def polars_schema(self) -> pl.Schema:
+        """Names and dtypes of a frame of this table."""
+        return pl.Schema({column.name: DTYPES[column.kind] for column in self.columns})
+
+    def validate(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The frame's columns of this table, in order and with its dtypes; other columns are left out.
+
+        Raises:
+            ValueError: names every column that is missing or cannot be cast, or a key that stands twice.
+        """
+        columns, problems = [], []
+        for column in self.columns:
+            try:
+                columns.append(column.cast(frame[column.name]))
+            except pl.exceptions.ColumnNotFoundError:
+                problems.append(f"{column.name} is missing")
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            raise ValueError(f"not rows of the table {self.name}: {'; '.join(problems)}")
+        rows = pl.DataFrame(columns)
+        repeated = rows.filter(rows.select(self.key).is_duplicated())
+        if not repeated.is_empty():
+            raise ValueError(
+                f"not rows of the table {self.name}: {repeated.height} share a key, such as "
+                f"{repeated.select(self.key).row(0, named=True)}; expected each key once"
+            )
+        return rows
+
+
+def _table(name: str, *columns: Column, indexes: tuple[tuple[str, ...], ...] = ()) -> Table:
+    return Table(name, columns, indexes)
+
+
+def _key(name: str, kind: Kind = "text") -> Column:
+    return Column(name, kind, key=True)
+
+
+def _nullable(name: str, kind: Kind = "text") -> Column:
+    return Column(name, kind, nullable=True)
+
+
+def _text(*names: str) -> tuple[Column, ...]:
+    return tuple(Column(name, "text") for name in names)
+
+
+def _int(*names: str) -> tuple[Column, ...]:
+    return tuple(Column(name, "int") for name in names)
+
+
+TABLES: Mapping[str, Table] = {
+    table.name: table
+    for table in (
+        _table(
+            "mentions",
+            _key("review_id"),
+            _key("mention_no", "int"),
+            _nullable("product_id"),
+            Column("review_date", "date"),
+            *_text("entity_type", "surface", "canonical"),
+            *_int("start_char", "end_char"),
+            Column("confidence", "float"),
+            *_text("text_hash", "model_version", "run_id"),
+            indexes=(("entity_type", "canonical"), ("review_date",)),
+        ),
+        _table(
+            "review_coverage",
+            _key("review_id"),
+            _nullable("product_id"),
+            _nullable("rating", "float"),
+            _nullable("created_at", "time"),
+            _nullable("updated_at", "time"),
+            Column("review_date", "date"),
+            *_int("chars", "chars_read", "windows", "mention_count"),
+            *_text("text_hash", "fingerprint", "model_version", "run_id"),
+            indexes=(("review_date",), ("text_hash",), ("fingerprint",)),
+        ),
+        _table(
+            "entity_daily",
+            _key("review_date", "date"),
+            _key("entity_type"),
+            _key("canonical"),
+            *_int("mention_count", "review_count", "unique_text_count", "product_count"),
+            Column("mean_confidence", "float"),
+            _nullable("mean_rating", "float"),
+            *_text("model_version"),
+        ),
+        _table(
+            "entity_pairs_daily",
+            _key("review_date", "date"),
+            _key("left_type"),
+            _key("left_name"),
+            _key("right_type"),
+            _key("right_name"),
+            *_int("review_count"),
+        ),
+        _table(
+            "rejected_reviews",
+            _key("run_id"),
+            _key("source_row", "int"),
+            _nullable("review_id"),
+            *_text("reason"),
+            _nullable("detail"),
+        ),
+        _table(
+            "text_readings",
+            _key("fingerprint"),
+            _key("text_hash"),
+            *_int("chars", "chars_read", "windows"),
+        ),
+        _table(
+            "text_spans",
+            _key("fingerprint"),
+            _key("text_hash"),
+            _key("span_no", "int"),
+            *_text("label"),
+            *_int("start_char", "end_char"),
+            Column("confidence", "float"),
+            *_text("surface"),
+        ),
+        _table(
+            "extraction_runs",
+            _key("run_id"),
+            *_text("source", "status"),
+            Column("started_at", "time"),
+            _nullable("finished_at", "time"),
+            _nullable("watermark_low", "time"),
+            _nullable("watermark_high", "time"),
+            *_int("reviews_in", "reviews_rejected"),
+            *_int("texts_unique", "texts_cached", "texts_inferred", "mentions_out"),
+            _nullable("model_version"),
+            _nullable("error"),
+            _nullable("publish_hash"),
+        ),
+        _table(
+            "model_versions",
+            _key("version"),
+            Column("created_at", "time"),
+            *_text("status", "architecture"),
+            _nullable("base"),
+            _nullable("data_fingerprint"),
+            _nullable("parent"),
+            *_text("uri"),
+        ),
+        _table(
+            "model_evaluations",
+            _key("version"),
+            _key("dataset"),
+            _key("metric"),
+            _key("entity_type"),
+            Column("value", "float"),
+            _nullable("support", "int"),
+        ),
+        _table("calendar", _key("date", "date"), Column("week_start", "date"), Column("month_start", "date")),
+        _table("surface_names", _key("entity_type"), _key("surface"), *_text("canonical")),
+    )
+}

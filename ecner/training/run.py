@@ -1,0 +1,48 @@
+"""A training from files to a model folder."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from ecner.config import TrainSettings
+from ecner.data.corpus import read_corpus
+from ecner.data.rows import LabelledText
+from ecner.errors import UsageError
+from ecner.evaluation import strict_f1
+from ecner.inference.reader import Reader
+from ecner.labels import TagSet
+from ecner.model.checkpoint import Checkpoint
+from ecner.training.start import starting_point
+from ecner.training.trainer import train
+
+MODEL, CURVE = "model", "curve.json"
+
+
+def train_model(
+    settings: TrainSettings, train_files: Sequence[Path], dev_files: Sequence[Path], output: Path, *, resume: bool
+) -> Mapping[str, float]:
+    """Trains on all of some files and judges by others; returns strict F1 on each of these, of the model as saved.
+
+    ``output`` gets the checkpoints, the learning curve (curve.json) and the model (float16, folder model).
+
+    Raises:
+        UsageError: a file is missing, or the folder holds another training and resume was not asked for.
+        DataError: a file holds a bad row; nothing is trained on half of one.
+    """
+    if not resume and any(output.glob("checkpoint-*")):
+        raise UsageError(f"{output} holds checkpoints of a training: go on with --resume, or name another folder")
+    texts = [text for path in train_files for text in _labelled(path)]
+    dev = {f"{path.parent.name}_{path.stem}": _labelled(path) for path in dev_files}
+    tag_set = TagSet.from_labels({span.label for text in texts for span in text.spans}, settings.scheme)
+    checkpoint = starting_point(settings, tag_set)
+    curve = train(checkpoint, settings, train=texts, dev=dev, output=output, resume=resume)
+    (output / CURVE).write_text(json.dumps(curve, indent=1) + "\n", "utf-8")
+    checkpoint.save(output / MODEL, torch.float16)
+    reader = Reader(Checkpoint.load(output / MODEL))
+    return {name: strict_f1(reader, rows) for name, rows in dev.items()}
+
+
+def _labelled(path: Path) -> Sequence[LabelledText]:
+    return read_corpus(path, strict=True).texts

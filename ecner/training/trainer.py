@@ -1,0 +1,139 @@
+"""transformers' Trainer for taggers: two learning rates, batches cut by characters, strict F1 on dev."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from ecner.config import TrainSettings
+from ecner.data.rows import LabelledText
+from ecner.evaluation import strict_f1
+from ecner.inference.reader import Reader
+from ecner.model.checkpoint import Checkpoint
+from ecner.training.batches import Example, LengthBatches, TaggedTexts, collate
+
+_METRIC = "eval_strict_f1"
+
+
+class TaggerTrainer(Trainer):
+    """Trains a checkpoint's tagger and scores it as it will be used: by the CRF's decoding of whole texts."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        settings: TrainSettings,
+        *,
+        train: Sequence[LabelledText],
+        dev: Mapping[str, Sequence[LabelledText]],
+        args: TrainingArguments,
+    ) -> None:
+        config = checkpoint.tagger.config
+        self.checkpoint, self.settings, self.dev = checkpoint, settings, dev
+        self.examples = TaggedTexts(
+            train, vocabulary=checkpoint.vocabulary, tag_set=config.tag_set, window=config.window
+        )
+        super().__init__(
+            model=checkpoint.tagger,
+            args=args,
+            train_dataset=self.examples,
+            eval_dataset=[],  # evaluate reads ``dev`` itself
+            data_collator=partial(collate, pad_token_id=config.pad_token_id),
+            callbacks=[EarlyStoppingCallback(early_stopping_patience=settings.patience)],
+        )
+
+    def get_train_dataloader(self) -> DataLoader[Example]:
+        """Batches of similar length, cut by characters."""
+        sampler = LengthBatches(
+            self.examples.lengths, batch_chars=self.settings.batch_chars, seed=self.settings.seed
+        )
+        loader: DataLoader[Example] = self.accelerator.prepare(
+            DataLoader(self.examples, batch_sampler=sampler, collate_fn=self.data_collator)
+        )
+        return loader
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW with a learning rate of its own for the pretrained encoder; no decay on norms and biases."""
+        model = cast("nn.Module", model or self.model)
+        decayed = set(self.get_decay_parameter_names(model))
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                key = ("encoder." in name, name in decayed and not name.endswith("_bias"))
+                groups.setdefault(key, []).append(parameter)
+        self.optimizer = torch.optim.AdamW(
+            [
+                {
+                    "params": parameters,
+                    "lr": self.settings.encoder_lr if in_encoder else self.settings.head_lr,
+                    "weight_decay": self.settings.weight_decay if decays else 0.0,
+                }
+                for (in_encoder, decays), parameters in groups.items()
+            ]
+        )
+        return self.optimizer
+
+    def evaluate(
+        self,
+        eval_dataset: Any = None,  # noqa: ARG002 - the Trainer's signature
+        ignore_keys: list[str] | None = None,  # noqa: ARG002
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Strict F1 on each dev set, and their mean, by which the best epoch is chosen."""
+        reader = Reader(self.checkpoint, device=str(self.args.device), dtype="float32")
+        scores = {name: strict_f1(reader, texts) for name, texts in self.dev.items()}
+        metrics = {f"{metric_key_prefix}_{name}_strict_f1": value for name, value in scores.items()}
+        metrics[f"{metric_key_prefix}_strict_f1"] = sum(scores.values()) / len(scores)
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+
+def train(  # noqa: PLR0913 - each is named by its caller
+    checkpoint: Checkpoint,
+    settings: TrainSettings,
+    *,
+    train: Sequence[LabelledText],
+    dev: Mapping[str, Sequence[LabelledText]],
+    output: Path,
+    resume: bool = False,
+) -> list[dict[str, float]]:
+    """Trains in place and leaves the tagger at its best epoch.
+
+    Checkpoints lie in ``output``; with ``resume`` the newest one there is taken up. Returns the learning
+    curve: the Trainer's log, a row an entry.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    trainer = TaggerTrainer(checkpoint, settings, train=train, dev=dev, args=_arguments(settings, output))
+    newest = get_last_checkpoint(str(output)) if resume else None  # type: ignore[no-untyped-call]
+    trainer.train(resume_from_checkpoint=newest)
+    checkpoint.tagger.eval()  # type: ignore[no-untyped-call]
+    return list(trainer.state.log_history)
+
+
+def _arguments(settings: TrainSettings, output: Path) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(output),
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.head_lr,
+        lr_scheduler_type="linear",
+        warmup_steps=settings.warmup,  # below 1 it is a share of all steps
+        max_grad_norm=1.0,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        restore_callback_states_from_checkpoint=True,  # a resumed run keeps its count of epochs without gain
+        metric_for_best_model=_METRIC,
+        greater_is_better=True,
+        logging_steps=50,
+        seed=settings.seed,
+        bf16=torch.cuda.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available(),
+        report_to=[],
+    )

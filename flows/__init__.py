@@ -1,0 +1,1 @@
+"""The Prefect flows: thin tasks over the plain stages of ecner."""

@@ -1,0 +1,132 @@
+import subprocess
+import sys
+import threading
+from itertools import count
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from ecner.errors import RunError, UsageError
+from ecner.schema import TABLES
+from ecner.storage import migrations, views
+from ecner.storage.tables import sql_tables
+from ecner.storage.warehouse import Warehouse
+
+MIGRATE = "import sys; from ecner.storage.warehouse import Warehouse; Warehouse(sys.argv[1], sys.argv[2] or None).migrate()"
+_numbers = count()
+
+
+def tables_and_views(warehouse) -> tuple[set[str], set[str]]:
+    with warehouse.connect() as reader:
+        inspector = sa.inspect(reader.connection)
+        return set(inspector.get_table_names(warehouse.schema)), set(inspector.get_view_names(warehouse.schema))
+
+
+def set_revision(warehouse, revision: str) -> None:
+    with warehouse.begin() as transaction:
+        version = sa.table("alembic_version", sa.column("version_num"), schema=warehouse.schema)
+        transaction.connection.execute(sa.update(version).values(version_num=revision))
+
+
+def test_tables_and_views_are_made(warehouse):
+    tables, names = tables_and_views(warehouse)
+    assert tables == {*TABLES, "alembic_version"}
+    assert names == {*views.view_names(), "views_digest"}
+
+
+def test_the_migrations_end_at_the_schema(warehouse):
+    def ours(name, kind, _parents):
+        return kind != "schema" or name == warehouse.schema
+
+    with warehouse.connect() as reader:
+        options = {"include_schemas": warehouse.schema is not None, "include_name": ours, "compare_type": True}
+        options["version_table_schema"] = warehouse.schema
+        context = MigrationContext.configure(reader.connection, opts=options)
+        assert compare_metadata(context, sql_tables(warehouse.schema)) == []
+        # What the comparison above leaves out: keys, and the order of text on PostgreSQL.
+        inspector = sa.inspect(reader.connection)
+        for table in TABLES.values():
+            assert inspector.get_pk_constraint(table.name, warehouse.schema)["constrained_columns"] == list(table.key)
+            for column in inspector.get_columns(table.name, warehouse.schema):
+                if reader.connection.dialect.name == "postgresql" and isinstance(column["type"], sa.Text):
+                    assert column["type"].collation == "C"
+
+
+def test_without_a_schema_postgresql_uses_its_default(postgresql_url):
+    name = f"night_{next(_numbers)}"
+    engine = sa.create_engine(postgresql_url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"create database {name}")
+    made = Warehouse(str(sa.make_url(postgresql_url).set(database=name)))
+    made.migrate()
+    made.migrate()
+    assert tables_and_views(made)[0] == {*TABLES, "alembic_version"}
+
+
+def test_migrating_again_writes_nothing(tmp_path):
+    file = tmp_path / "warehouse.db"
+    made = Warehouse(f"sqlite:///{file}")
+    made.migrate()
+    before = file.read_bytes(), file.stat().st_mtime_ns
+    file.chmod(0o400)
+    made.migrate()
+    assert (file.read_bytes(), file.stat().st_mtime_ns) == before
+
+
+def test_migrating_again_runs_no_upgrade(warehouse, monkeypatch):
+    monkeypatch.setattr(Warehouse, "begin", None)
+    warehouse.migrate()
+
+
+def test_a_newer_warehouse_is_refused(warehouse):
+    set_revision(warehouse, "9999")
+    with pytest.raises(UsageError, match=r"revision 9999, this ecner knows up to \d+.*newer ecner"):
+        warehouse.migrate()
+
+
+def test_views_follow_their_files(warehouse, monkeypatch):
+    monkeypatch.setattr(views, "_digest", lambda: "of other files")
+    warehouse.migrate()
+    with warehouse.connect() as reader:
+        assert views.are_current(reader.connection, warehouse.schema)
+        monkeypatch.undo()
+        assert not views.are_current(reader.connection, warehouse.schema)
+    warehouse.migrate()
+    assert tables_and_views(warehouse)[1] == {*views.view_names(), "views_digest"}
+
+
+def test_a_migration_that_fails_leaves_nothing(place, monkeypatch):
+    made = Warehouse(*place)
+    monkeypatch.setattr(views, "_statements", lambda _name: ["create view broken as select * from nowhere, ("])
+    with pytest.raises(RunError, match="failed"):
+        made.migrate()
+    assert tables_and_views(made) == (set(), set())
+    monkeypatch.undo()
+    made.migrate()
+    assert tables_and_views(made)[0] == {*TABLES, "alembic_version"}
+
+
+def test_processes_that_migrate_at_once_agree(place):
+    url, schema = place
+    command = [sys.executable, "-W", "error", "-c", MIGRATE, url, schema or ""]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [(process.communicate()[1], process.returncode) for process in processes] == [("", 0)] * 2
+    assert tables_and_views(Warehouse(url, schema))[0] == {*TABLES, "alembic_version"}
+
+
+def test_migrating_from_another_thread(place):
+    made = Warehouse(*place)
+    thread = threading.Thread(target=made.migrate)
+    thread.start()
+    thread.join()
+    assert tables_and_views(made)[0] == {*TABLES, "alembic_version"}
+
+
+def test_a_folder_with_a_percent_sign_holds_the_migrations(warehouse, tmp_path, monkeypatch):
+    link = tmp_path / "100%(here)s"
+    link.symlink_to(migrations.resource("sql/migrations"))
+    monkeypatch.setattr(migrations, "resource", lambda _name: link)
+    with warehouse.connect() as reader:
+        assert migrations.is_current(reader.connection, warehouse.schema)

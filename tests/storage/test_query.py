@@ -1,0 +1,131 @@
+from datetime import UTC, date, datetime
+
+import polars as pl
+import pytest
+
+from ecner.errors import UsageError
+from ecner.schema import TABLES
+from ecner.storage.query import run_query
+from ecner.storage.warehouse import Warehouse
+
+TIME = datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
+DAYS = pl.DataFrame({"date": [date(2024, 1, 1), date(2024, 1, 2)]}).with_columns(
+    week_start=pl.lit(date(2024, 1, 1)), month_start=pl.lit(date(2024, 1, 1))
+)
+WRITES = [
+    "delete from calendar",
+    "with x as (select 1) delete from calendar",
+    "with x as (delete from calendar returning *) select * from x",
+    "update calendar set week_start = null",
+    "insert into calendar select * from calendar",
+    "drop table calendar",
+    "drop view run_history",
+    "create table made (x integer)",
+    "create temp table made (x integer)",
+    "create table made as select * from calendar",
+    "select * into made from calendar",
+    "alter table calendar add column x integer",
+    "select 1; delete from calendar",
+    "select 1; commit; begin; delete from calendar",
+    "commit; delete from calendar",
+    "rollback; begin; delete from calendar",
+    "pragma query_only = off",
+    "pragma user_version = 7",
+    "pragma journal_mode = delete",
+    "attach database 'made.db' as made",
+    "vacuum into 'made.db'",
+    "set transaction read write",
+    "set default_transaction_read_only to off",
+    "copy calendar to '/tmp/made.csv'",
+    "copy calendar to program 'touch /tmp/made.csv'",
+    "explain analyze delete from calendar",
+    "truncate calendar",
+    "select load_extension('made')",
+    "do $$ begin delete from calendar; end $$",
+    "select lo_create(1234567)",
+]
+
+
+@pytest.fixture
+def filled(warehouse, place):
+    with warehouse.begin() as transaction:
+        transaction.append("calendar", DAYS)
+    return place
+
+
+def everything(place) -> dict[str, object]:
+    with Warehouse(*place).connect() as reader:
+        return {name: reader.read(name, order_by=list(TABLES[name].key)).to_dicts() for name in TABLES}
+
+
+@pytest.mark.parametrize("sql", WRITES)
+def test_nothing_can_be_written(filled, sql, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = everything(filled)
+    with pytest.raises(UsageError, match="the query failed: .*; expected one statement that reads"):
+        run_query(*filled, sql)
+    assert everything(filled) == before
+    assert not list(tmp_path.glob("made*"))
+    Warehouse(*filled).migrate()
+
+
+def test_a_view_or_table_by_its_name(filled):
+    assert run_query(*filled, "calendar").sort("date").equals(DAYS)
+    assert run_query(*filled, " run_history ").columns[:3] == ["run_id", "source", "status"]
+
+
+def test_days_and_times_are_typed(filled):
+    with Warehouse(*filled).begin() as transaction:
+        rows = {"version": ["1"], "created_at": [TIME], "status": "champion", "architecture": "hybrid", "uri": "x"}
+        optional = dict.fromkeys(["base", "data_fingerprint", "parent"])
+        transaction.append("model_versions", pl.DataFrame({**rows, **optional}))
+        figures = {"version": ["1"], "dataset": "dev", "metric": "f1", "entity_type": "all", "value": 0.5, "support": 3}
+        transaction.append("model_evaluations", pl.DataFrame(figures))
+    assert run_query(*filled, "select created_at from model_quality").to_series().to_list() == [TIME]
+
+
+def test_sql_with_characters_that_mean_something_elsewhere(filled):
+    sql = "select '100% :name %(x)s ? \\: 中😀' as text, 5 % 3 as rest -- a comment; with a semicolon\n;"
+    assert run_query(*filled, sql).to_dicts() == [{"text": "100% :name %(x)s ? \\: 中😀", "rest": 2}]
+
+
+def test_numbers_with_decimals_are_floats(filled):
+    assert run_query(*filled, "select avg(x) as mean from (select 1 as x union all select 2) as numbers").item() == 1.5
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("nothing_here", "no view or table 'nothing_here': expected .*run_history.*mentions"),
+        ("select * from nothing_here", "the query failed: .*nothing_here"),
+        ("selec 1", "the query failed: .*syntax error"),
+        ("", "the query failed"),
+        ("-- nothing", "the query failed"),
+        ("select 1 as a, 2 as b, 3 as a", "several columns a: name each with 'as'"),
+        ("select 'a\0b'", "the query failed"),
+        ("select '\udc80'", "the query failed"),
+    ],
+)
+def test_a_wrong_query(filled, sql, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        run_query(*filled, sql)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_warehouse_is_made(tmp_path):
+    with pytest.raises(UsageError, match="there is no warehouse"):
+        run_query(f"sqlite:///{tmp_path}/warehouse.db", None, "select 1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path}/warehouse.db"
+    Warehouse(url).migrate()
+    monkeypatch.setattr("os.access", lambda *_arguments: False)
+    assert run_query(url, None, "calendar").is_empty()
+    assert [path.name for path in tmp_path.iterdir()] == ["warehouse.db"]
+
+
+def test_other_databases_are_refused():
+    with pytest.raises(UsageError, match="reads SQLite and PostgreSQL"):
+        run_query("mysql://host/db", None, "select 1")

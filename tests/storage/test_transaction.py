@@ -1,0 +1,159 @@
+import time
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from ecner.schema import TABLES
+from ecner.storage import transaction as module
+from ecner.storage.warehouse import Warehouse
+from tests.storage.frames import frames
+
+ON_ONE_WAREHOUSE = settings(
+    max_examples=8,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+def spans(*rows: tuple[str, int, str]) -> pl.DataFrame:
+    """Rows of text_spans: text_hash, span_no, label."""
+    return pl.DataFrame(rows, schema=["text_hash", "span_no", "label"], orient="row").with_columns(
+        fingerprint=pl.lit("f"), start_char=0, end_char=2, confidence=pl.lit(0.5), surface=pl.lit("面霜")
+    )
+
+
+def labels(reader) -> list[tuple[str, int, str]]:
+    frame = reader.read("text_spans", columns=["text_hash", "span_no", "label"], order_by=["text_hash", "span_no"])
+    return frame.rows()
+
+
+@pytest.mark.parametrize("name", TABLES)
+@ON_ONE_WAREHOUSE
+@given(data=st.data())
+def test_every_table_comes_back_as_it_went_in(warehouse, name, data):
+    frame = data.draw(frames(TABLES[name]))
+    key = list(TABLES[name].key)
+    with pytest.raises(ZeroDivisionError), warehouse.begin() as transaction:
+        transaction.append(name, frame)
+        back = transaction.read(name)
+        assert back.schema == TABLES[name].polars_schema
+        assert_frame_equal(back.sort(key), frame.sort(key))
+        paged = pl.concat([frame.clear(), *transaction.pages(name, size=2)])
+        assert_frame_equal(paged, frame.sort(key))
+        assert_frame_equal(transaction.lookup(name, key[0], frame[key[0]]).sort(key), frame.sort(key))
+        raise ZeroDivisionError  # rolls back: the next example finds an empty table
+
+
+def test_times_compare_in_the_database(warehouse):
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    times = [start + timedelta(microseconds=step) for step in (0, 1, 10**6, 86_400 * 10**6, 10**15)]
+    versions = pl.DataFrame({"version": list("badce"), "created_at": times}).with_columns(
+        status=pl.lit("candidate"), architecture=pl.lit("hybrid"), uri=pl.lit("x"), base=None, parent=None,
+        data_fingerprint=None,
+    )  # fmt: skip
+    with warehouse.begin() as transaction:
+        transaction.append("model_versions", versions.reverse())
+        assert transaction.read("model_versions", order_by=["created_at"])["version"].to_list() == list("badce")
+        assert transaction.read("model_versions", where={"created_at": times[1]})["version"].to_list() == ["a"]
+        assert transaction.lookup("model_versions", "created_at", pl.Series(times[2:4])).height == 2
+
+
+def test_text_is_ordered_by_bytes(warehouse):
+    names = ["a", "B", "é", "Z", "ｚ", "中", "😀", "aa", "A"]
+    rows = pl.DataFrame({"surface": names, "canonical": names}).with_columns(entity_type=pl.lit("brand"))
+    with warehouse.begin() as transaction:
+        transaction.append("surface_names", rows)
+        read = transaction.read("surface_names", order_by=["surface"])["surface"].to_list()
+        paged = pl.concat(transaction.pages("surface_names", columns=["surface"], size=4))
+    assert read == sorted(names, key=str.encode)
+    assert paged.columns == ["surface"]
+    assert paged["surface"].to_list() == read
+
+
+def test_where_and_columns(warehouse):
+    frame = pl.DataFrame({
+        "run_id": ["1", "1", "2"], "source_row": [1, 2, 1], "review_id": ["a", None, None],
+        "reason": ["bad_id", "null_id", "null_id"], "detail": None,
+    })  # fmt: skip
+    with warehouse.begin() as transaction:
+        transaction.append("rejected_reviews", frame)
+    with warehouse.connect() as reader:
+        read = reader.read("rejected_reviews", where={"review_id": None, "run_id": "1"}, columns=["reason"])
+        assert read.to_dicts() == [{"reason": "null_id"}]
+        found = reader.lookup("rejected_reviews", "source_row", pl.Series([1, 7]), where={"run_id": "2"})
+        assert found["reason"].to_list() == ["null_id"]
+        assert sum(page.height for page in reader.pages("rejected_reviews", where={"run_id": "1"}, size=1)) == 2
+
+
+def test_nothing_looked_up_is_an_empty_typed_frame(warehouse):
+    with warehouse.connect() as reader:
+        for values in (pl.Series([], dtype=pl.String), pl.Series([None], dtype=pl.String), pl.Series(["x"])):
+            found = reader.lookup("mentions", "review_id", values, columns=["review_date", "confidence"])
+            assert found.schema == {"review_date": pl.Date(), "confidence": pl.Float64()}
+            assert found.is_empty()
+
+
+@pytest.mark.parametrize("dialects", [module._INSERTS, {}], ids=["on conflict", "plain"])
+def test_append_missing_leaves_what_is_there(warehouse, monkeypatch, dialects):
+    monkeypatch.setattr(module, "_INSERTS", dialects)
+    with warehouse.begin() as transaction:
+        transaction.append("text_spans", spans(("a", 0, "old"), ("b", 1, "old")))
+        transaction.append_missing("text_spans", spans(("a", 0, "new"), ("a", 1, "new"), ("c", 0, "new")))
+        transaction.append_missing("text_spans", spans(("c", 0, "newer")))
+        assert labels(transaction) == [("a", 0, "old"), ("a", 1, "new"), ("b", 1, "old"), ("c", 0, "new")]
+
+
+def test_replace_goes_by_the_whole_key(warehouse):
+    with warehouse.begin() as transaction:
+        transaction.append("text_spans", spans(("a", 0, "old"), ("a", 1, "old")))
+        transaction.replace("text_spans", spans(("a", 1, "new"), ("b", 0, "new")))
+        assert labels(transaction) == [("a", 0, "old"), ("a", 1, "new"), ("b", 0, "new")]
+
+
+def test_delete_and_update(warehouse):
+    with warehouse.begin() as transaction:
+        transaction.append("text_spans", spans(("a", 0, "x"), ("a", 1, "y"), ("b", 0, "x")))
+        assert transaction.update("text_spans", {"label": "x", "text_hash": "a"}, {"label": "z"}) == 1
+        assert transaction.update("text_spans", {"label": "none"}, {"label": "z"}) == 0
+        transaction.delete("text_spans", "text_hash", pl.Series(["b", "q", None]))
+        assert labels(transaction) == [("a", 0, "z"), ("a", 1, "y")]
+
+
+def test_wrong_rows_change_nothing(warehouse):
+    with pytest.raises(ValueError, match="text_spans: label is missing"), warehouse.begin() as transaction:
+        transaction.append("text_spans", spans(("a", 0, "x")))
+        transaction.append("text_spans", spans(("b", 0, "x")).drop("label"))
+    with warehouse.connect() as reader:
+        assert labels(reader) == []
+
+
+def test_a_reader_sees_one_state(warehouse):
+    with warehouse.connect() as reader:
+        assert labels(reader) == []
+        with warehouse.begin() as transaction:
+            transaction.append("text_spans", spans(("a", 0, "x")))
+        assert labels(reader) == []
+
+
+def test_a_hundred_thousand_mentions_in_seconds(tmp_path):
+    made = Warehouse(f"sqlite:///{tmp_path}/warehouse.db")
+    made.migrate()
+    number = pl.int_range(100_000, eager=True)
+    frame = pl.DataFrame({"review_id": "r" + (number // 5).cast(pl.String), "mention_no": number % 5}).with_columns(
+        product_id=None, review_date=date(2024, 1, 1), entity_type=pl.lit("brand"), surface=pl.lit("华为"),
+        canonical=pl.lit("华为"), start_char=0, end_char=2, confidence=0.9, text_hash=pl.lit("0" * 64),
+        model_version=pl.lit("m"), run_id=pl.lit("r"),
+    )  # fmt: skip
+    started = time.process_time()
+    with made.begin() as transaction:
+        transaction.append("mentions", frame)
+    appended = time.process_time()
+    with made.connect() as reader:
+        assert reader.lookup("mentions", "review_id", frame["review_id"].unique()[:20_000]).height == 100_000
+    looked_up = time.process_time()
+    assert appended - started < 4
+    assert looked_up - appended < 2
