@@ -316,7 +316,7 @@ class _ForwardClock:
 def _take_turns(
     reader: Reader, texts: Sequence[str], matmul_sizes: Sequence[int]
 ) -> tuple[Arm, Arm, Arm, float]:
-    """Bare forward pass, reading path, pipeline and matmul peak in turns, so that other load slows all alike."""
+    """The three arms and the matmul peak, in turns, so that whatever else runs slows all alike."""
     batches = [(ids, torch.ones_like(ids, dtype=torch.bool)) for ids in packed(reader, texts)]
     pipeline = encoder_pipeline(reader)
     # a tokenizer takes no lone surrogate

@@ -52,12 +52,17 @@ FromOption = Annotated[
     datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First review date, inclusive.")
 ]
 ToOption = Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last review date, inclusive.")]
-FullOption = Annotated[bool, typer.Option("--full", help="Look at every review, and read anew what another model read.")]
+FullOption = Annotated[
+    bool, typer.Option("--full", help="Look at every review, and read anew what another model read.")
+]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the libraries' own messages.")]
 ModelOption = Annotated[
-    str | None, typer.Option("--model", help="default, champion, a version id or a folder; model.ref if not given.")
+    str | None,
+    typer.Option("--model", help="default, champion, a version id or a folder; model.ref if not given."),
 ]
-DecoderOption = Annotated[Decoder | None, typer.Option("--decoder", help="viterbi or beam; model.decoder if not given.")]
+DecoderOption = Annotated[
+    Decoder | None, typer.Option("--decoder", help="viterbi or beam; model.decoder if not given.")
+]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file as JSON.")]
 
 
@@ -83,15 +88,21 @@ def extract(
 @app.command()
 def train(
     train_files: Annotated[list[Path], typer.Option("--train", help="Labelled texts; may be given more than once.")],
-    dev_files: Annotated[list[Path], typer.Option("--dev", help="Labelled texts to judge by; may be given more than once.")],
-    output: Annotated[Path, typer.Option("--output", help="Folder of the checkpoints; the model goes to its folder model.")],
+    dev_files: Annotated[
+        list[Path], typer.Option("--dev", help="Labelled texts to judge by; may be given more than once.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", help="Folder of the checkpoints; the model goes to its folder model.")
+    ],
     config: ConfigOption = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in the output folder.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint in the output folder.")
+    ] = False,
     debug: DebugOption = False,
 ) -> None:
     """Trains a model on labelled texts, with the settings train.*.
 
-    Example: ecner train --config configs/train-shipped.yaml --train titles.jsonl --train reviews.jsonl --dev dev.jsonl --output trained
+    Example: ecner train --config configs/train-shipped.yaml --train train.jsonl --dev dev.jsonl --output trained
     """
     with _user_errors(debug=debug):
         from ecner.training.run import train_model
@@ -104,7 +115,9 @@ def train(
 @app.command()
 def evaluate(
     data: Annotated[str, typer.Option("--data", help="Labelled texts: chinese_ner_sft JSONL or CoNLL.")],
-    train_file: Annotated[str | None, typer.Option("--train", help="Training texts, to score seen and unseen ones apart.")] = None,
+    train_file: Annotated[
+        str | None, typer.Option("--train", help="Training texts, to score seen and unseen ones apart.")
+    ] = None,
     model: ModelOption = None,
     decoder: DecoderOption = None,
     json_file: JsonOption = None,
@@ -131,8 +144,12 @@ def evaluate(
 @app.command()
 def predict(
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to read.")] = None,
-    source: Annotated[str | None, typer.Option("--input", help=".txt, .jsonl or .parquet by content; - is stdin.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", help="File for the JSON lines; stdout if not given.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--input", help=".txt, .jsonl or .parquet by content; - is stdin.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="File for the JSON lines; stdout if not given.")
+    ] = None,
     model: ModelOption = None,
     decoder: DecoderOption = None,
     top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Add the k best paths of each text.")] = None,
@@ -203,9 +220,13 @@ def query(
 
 @app.command()
 def bench(
-    source: Annotated[str | None, typer.Option("--input", help="Texts to read; the shipped sample if not given.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--input", help="Texts to read; the shipped sample if not given.")
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    preset: Annotated[Preset, typer.Option("--preset", help="The shipped size, or bert-base with Qwen2.5-0.5B.")] = Preset.small,
+    preset: Annotated[
+        Preset, typer.Option("--preset", help="The shipped size, or bert-base with Qwen2.5-0.5B.")
+    ] = Preset.small,
     json_file: JsonOption = None,
     debug: DebugOption = False,
 ) -> None:
@@ -250,7 +271,9 @@ def models_show(ref: str, config: ConfigOption = None, debug: DebugOption = Fals
         from ecner.storage.query import run_query
 
         rows = run_query(load_settings(config).warehouse_url, None, "model_quality")
-        known = rows.filter((rows["version"] == ref) | ((rows["status"] == "champion") & (ref in {"champion", "default"})))
+        known = rows.filter(
+            (rows["version"] == ref) | ((rows["status"] == "champion") & (ref in {"champion", "default"}))
+        )
         if known.is_empty():
             raise UsageError(f"the warehouse has no figures of a model {ref!r}: see ecner models list")
         write_result(known, "table")
@@ -277,7 +300,7 @@ def _extract_flow(
     with _user_errors(debug=debug):
         from flows.extract import run
 
-        report = run(load_settings(config), _selection(first, last, full=full), debug=debug)
+        report = run(config, _selection(first, last, full=full), debug=debug)
         typer.echo(report.to_text())
 
 
@@ -367,7 +390,7 @@ def _quiet_libraries() -> None:
     if "transformers" in sys.modules:
         from transformers.utils import logging as transformers_logging
 
-        transformers_logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

@@ -116,9 +116,7 @@ class TrainSettings(Section):
     expert_size: Annotated[int, Field(ge=8)] = 512
     skip: bool = True
     dropout: Share = 0.1
-    attention_dropout: Share = (
-        0.0  # at 0 the fused attention kernels serve in training too: three times faster
-    )
+    attention_dropout: Share = 0.0  # at 0 the fused attention kernels serve in training too: three times faster
     epochs: Annotated[float, Field(gt=0)] = 8
     encoder_lr: Annotated[float, Field(gt=0)] = 1.5e-4
     head_lr: Annotated[float, Field(gt=0)] = 1e-3
@@ -191,9 +189,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
-        raise UsageError(
-            f"the settings file {path} holds a {type(loaded).__name__}: expected sections such as source:"
-        )
+        raise UsageError(f"the settings file {path} holds a {type(loaded).__name__}: expected sections such as source:")
     return loaded
 
 
@@ -207,18 +203,14 @@ def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             f"expected {_ENV_PREFIX}<SECTION>__<KEY> with a section of {', '.join(Settings.model_fields)}"
         )
     return dict(
-        EnvSettingsSource(
-            Settings, env_prefix=_ENV_PREFIX, env_nested_delimiter="__", env_ignore_empty=True
-        )()
+        EnvSettingsSource(Settings, env_prefix=_ENV_PREFIX, env_nested_delimiter="__", env_ignore_empty=True)()
         if environ is os.environ
         else _explicit_environment(environ)
     )
 
 
 def _explicit_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    source = EnvSettingsSource(
-        Settings, env_prefix=_ENV_PREFIX, env_nested_delimiter="__", env_ignore_empty=True
-    )
+    source = EnvSettingsSource(Settings, env_prefix=_ENV_PREFIX, env_nested_delimiter="__", env_ignore_empty=True)
     source.env_vars = {name.lower(): value for name, value in environ.items() if value}
     return dict(source())
 

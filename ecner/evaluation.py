@@ -65,9 +65,7 @@ def evaluate(reader: Reader, data: str | Path, train: str | Path | None, types: 
     lengths = [len(t.text) for t in corpus.texts]
 
     def part(chosen: Sequence[int]) -> Scores:
-        return score(
-            [gold[i] for i in chosen], [predicted[i] for i in chosen], [lengths[i] for i in chosen], tag_set
-        )
+        return score([gold[i] for i in chosen], [predicted[i] for i in chosen], [lengths[i] for i in chosen], tag_set)
 
     seen, unseen = split_seen((t.text for t in corpus.texts), known) if known is not None else (None, None)
     return Evaluation(

@@ -26,7 +26,10 @@ def predictions(
             row: dict[str, Any] = {"text": text, "mentions": mentions}
             if paths is not None:
                 row["paths"] = [
-                    {"score": path.probability, "mentions": [_mention(text, span, types) for span in path.spans]}
+                    {
+                        "score": path.probability,
+                        "mentions": [_mention(text, span, types) for span in path.spans],
+                    }
                     for path in paths[i]
                 ]
             yield _line(row)

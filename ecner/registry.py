@@ -70,13 +70,13 @@ def register(transaction: Transaction, model: ModelVersion) -> None:
         "parent": None,
         "uri": model.uri,
     }
-    transaction.append("model_versions", pl.DataFrame([row], schema_overrides=_nullable_text))
+    transaction.append(
+        "model_versions",
+        pl.DataFrame([row], schema_overrides=dict.fromkeys(("base", "data_fingerprint", "parent"), pl.String())),
+    )
     rows = [{"version": model.version, **figure} for figure in figures.get("evaluations", [])]
     if rows:
         transaction.append("model_evaluations", pl.DataFrame(rows))
-
-
-_nullable_text = {name: pl.String for name in ("base", "data_fingerprint", "parent")}
 
 
 def _shipped() -> ModelVersion:

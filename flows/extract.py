@@ -5,11 +5,11 @@ Idempotency key: (fingerprint, text_hash) for what was read, review_id for what 
 By hand: ``python -m flows.extract``, which reads the shipped sample where no source is set.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from datetime import date
+from pathlib import Path
+from typing import Any
 
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -22,14 +22,11 @@ from prefect.settings import (
 )
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from ecner.nightly.run import prepare
-
-if TYPE_CHECKING:
-    from ecner.config import Settings
-    from ecner.nightly.extract import Extracted
-    from ecner.nightly.plan import Plan, Selection
-    from ecner.nightly.report import Report
-    from ecner.nightly.run import Night
+from ecner.config import load_settings
+from ecner.nightly.extract import Extracted
+from ecner.nightly.plan import Plan, Selection
+from ecner.nightly.report import Report
+from ecner.nightly.run import Night, prepare
 
 _STARTUP_SECONDS = 180  # a busy two-core machine needs over half a minute to start Prefect's temporary server
 
@@ -40,7 +37,7 @@ def plan_night(night: Night) -> Plan:
     return night.plan()
 
 
-@task(cache_policy=NO_CACHE, task_run_name="extract-{shard}")
+@task(cache_policy=NO_CACHE)
 def extract_shard(night: Night, shard: str, plan: Plan) -> Extracted:
     """Reads one shard's texts with the model."""
     return night.extract(shard, plan)
@@ -62,9 +59,15 @@ def report_night(night: Night, plan: Plan, extracted: Sequence[Extracted]) -> Re
 
 
 # One shard at a time: the model uses every core, or the whole GPU, by itself.
-@flow(name="extract", task_runner=ThreadPoolTaskRunner(max_workers=1))
-def extract_flow(night: Night) -> Report:
-    """One night, from the source to the tables."""
+_ONE_AT_A_TIME: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
+
+
+@flow(name="extract", task_runner=_ONE_AT_A_TIME)
+def extract(
+    config: Path | None = None, first: date | None = None, last: date | None = None, *, full: bool = False
+) -> Report:
+    """One night, from the source to the tables; the parameters are those of ``ecner extract``."""
+    night = prepare(load_settings(config), Selection(first, last, full))
     with night.ledger():
         plan = plan_night(night)
         extracted = [extract_shard.submit(night, shard, plan) for shard in plan.shards]
@@ -73,13 +76,13 @@ def extract_flow(night: Night) -> Report:
         return report_night(night, plan, found)
 
 
-def run(settings: Settings, selection: Selection, *, debug: bool = False) -> Report:
+def run(config: Path | None, selection: Selection, *, debug: bool = False) -> Report:
     """Checks settings and source, then runs the flow once, here; without a server, a temporary one is started.
 
     Raises:
         EcnerError: with a message for the user.
     """
-    night = prepare(settings, selection)
+    prepare(load_settings(config), selection)
     if not debug:
         for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine"):
             logging.getLogger(name).addFilter(_without_traceback)
@@ -90,7 +93,7 @@ def run(settings: Settings, selection: Selection, *, debug: bool = False) -> Rep
             PREFECT_LOGGING_LEVEL: "DEBUG" if debug else PREFECT_LOGGING_LEVEL.value(),
         }
     ):
-        return extract_flow(night)
+        return extract(config, selection.first, selection.last, full=selection.full)
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:

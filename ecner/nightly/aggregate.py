@@ -59,8 +59,10 @@ def _named(names: pl.DataFrame, entity_type: str, side: str) -> pl.DataFrame:
 
 def calendar(days: pl.Series) -> pl.DataFrame:
     """Rows of the table calendar for some days and a week to either side, so that no week lacks the one before it."""
-    around = pl.DataFrame({"date": days}, schema={"date": pl.Date}).join(
+    around = pl.DataFrame({"date": days}, schema={"date": pl.Date()}).join(
         pl.DataFrame({"offset": range(-7, 8)}), how="cross"
     )
     dates = around.select(pl.col("date") + pl.duration(days="offset")).unique().sort("date")
-    return dates.with_columns(week_start=pl.col("date").dt.truncate("1w"), month_start=pl.col("date").dt.truncate("1mo"))
+    return dates.with_columns(
+        week_start=pl.col("date").dt.truncate("1w"), month_start=pl.col("date").dt.truncate("1mo")
+    )

@@ -18,19 +18,19 @@ from ecner.nightly.plan import ReadingModel
 _TEXTS_AT_ONCE = 8_192
 SPAN = pl.Struct(
     {
-        "label": pl.String,
-        "start_char": pl.Int64,
-        "end_char": pl.Int64,
-        "confidence": pl.Float64,
-        "surface": pl.String,
+        "label": pl.String(),
+        "start_char": pl.Int64(),
+        "end_char": pl.Int64(),
+        "confidence": pl.Float64(),
+        "surface": pl.String(),
     }
 )
 READINGS = pl.Schema(
     {
-        "text_hash": pl.String,
-        "chars": pl.Int64,
-        "chars_read": pl.Int64,
-        "windows": pl.Int64,
+        "text_hash": pl.String(),
+        "chars": pl.Int64(),
+        "chars_read": pl.Int64(),
+        "windows": pl.Int64(),
         "spans": pl.List(SPAN),
     }
 )
@@ -108,8 +108,6 @@ def span_frame(readings: Readings, texts: pl.Series, labels: tuple[str, ...]) ->
             }
         )
         .with_columns(text=texts.gather(readings.text))
-        .with_columns(
-            surface=pl.col("text").str.slice(pl.col("start_char"), pl.col("end_char") - pl.col("start_char"))
-        )
+        .with_columns(surface=pl.col("text").str.slice(pl.col("start_char"), pl.col("end_char") - pl.col("start_char")))
         .drop("text")
     )

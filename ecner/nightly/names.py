@@ -71,14 +71,12 @@ def _entries(path: Path, loaded: Any) -> list[tuple[str, str, str]]:
     shape = f"the lexicon {path} has another shape: expected entity_type: {{canonical: [alias, ...]}}"
     if not isinstance(loaded, dict):
         raise UsageError(shape)
-    found = []
+    found: list[tuple[str, str, str]] = []
     for entity_type, names in loaded.items():
         if not isinstance(names, dict):
             raise UsageError(f"{shape}, got {type(names).__name__} under {entity_type}")
         for canonical, aliases in names.items():
             if not isinstance(aliases, list | None):
                 raise UsageError(f"{shape}, got {type(aliases).__name__} under {entity_type}.{canonical}")
-            found.extend(
-                (str(entity_type), str(canonical), str(alias)) for alias in [canonical, *(aliases or [])]
-            )
+            found.extend((str(entity_type), str(canonical), str(alias)) for alias in [canonical, *(aliases or [])])
     return found

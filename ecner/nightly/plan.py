@@ -18,16 +18,16 @@ from ecner.storage.warehouse import Warehouse
 # What a changed review's row holds when it goes to publish: the coverage row's own facts.
 CHANGED = pl.Schema(
     {
-        "review_id": pl.String,
-        "product_id": pl.String,
-        "rating": pl.Float64,
+        "review_id": pl.String(),
+        "product_id": pl.String(),
+        "rating": pl.Float64(),
         "created_at": TIME,
         "updated_at": TIME,
-        "review_date": pl.Date,
-        "text_hash": pl.String,
-        "fingerprint": pl.String,
-        "model_version": pl.String,
-        "former_date": pl.Date,
+        "review_date": pl.Date(),
+        "text_hash": pl.String(),
+        "fingerprint": pl.String(),
+        "model_version": pl.String(),
+        "former_date": pl.Date(),
     }
 )
 _FACTS = ("text_hash", "product_id", "rating", "created_at", "updated_at", "review_date")
@@ -120,19 +120,13 @@ def make_plan(
     today = datetime.now(UTC).date()
     night = _Night(run_id, model, selection, files, settings.run, today, _Tally())
     with warehouse.connect() as reader:
-        low = (
-            _watermark(reader, source.name)
-            if selection.by_watermark and "watermark" in source.columns
-            else None
-        )
+        low = _watermark(reader, source.name) if selection.by_watermark and "watermark" in source.columns else None
         rejected = list(_spread(night, settings, source, low))
         changed = []
         for bucket in range(settings.run.shards):
             rows, repeated = _settle(night, bucket)
             rejected.append(lake.write(files.whole("rejected", f"repeated-{bucket:04d}"), repeated))
-            changed.append(
-                lake.write(files.whole("changed", f"{bucket:04d}"), _compare(night, reader, rows, bucket))
-            )
+            changed.append(lake.write(files.whole("changed", f"{bucket:04d}"), _compare(night, reader, rows, bucket)))
     shards = list(_shards(night))
     tally = night.tally
     return Plan(
@@ -152,9 +146,7 @@ def make_plan(
 
 def _watermark(reader: Reader, source: str) -> datetime | None:
     """The highest watermark that a run over this source has published."""
-    runs = reader.read(
-        "extraction_runs", where={"source": source, "status": "succeeded"}, columns=["watermark_high"]
-    )
+    runs = reader.read("extraction_runs", where={"source": source, "status": "succeeded"}, columns=["watermark_high"])
     high: datetime | None = runs["watermark_high"].max()  # type: ignore[assignment]
     return high
 
@@ -204,7 +196,7 @@ def hash_texts(texts: pl.Series) -> pl.Series:
 def _settle(night: _Night, bucket: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """One row an id: the newest updated_at, then the last in the source; the others are rejected."""
     pieces = [pl.read_parquet(path) for path in night.files.pieces("rows", bucket)]
-    schema = {**ROWS, "text_hash": pl.String}
+    schema = pl.Schema({**ROWS, "text_hash": pl.String()})
     rows = pl.concat(pieces) if pieces else pl.DataFrame(schema=schema)
     ordered = rows.sort("updated_at", "source_row", nulls_last=False)
     wins = pl.col("source_row") == pl.col("source_row").last().over("review_id")
@@ -216,11 +208,11 @@ def _settle(night: _Night, bucket: int) -> tuple[pl.DataFrame, pl.DataFrame]:
         watermark="watermark",
     )
     night.tally.rejected += len(repeated)
-    return ordered.filter(wins).sort("source_row"), repeated.cast(dict(REJECTED)).sort("source_row")
+    return ordered.filter(wins).sort("source_row"), repeated.cast(REJECTED).sort("source_row")
 
 
 def _compare(night: _Night, reader: Reader, rows: pl.DataFrame, bucket: int) -> pl.DataFrame:
-    """The rows that change something published (schema CHANGED); writes the texts that they need and nobody has read."""
+    """The rows that change something published (schema CHANGED); writes the texts that they need."""
     known = reader.lookup(
         "review_coverage",
         "review_id",
@@ -260,19 +252,13 @@ def _is_selected(selection: Selection) -> pl.Expr:
     return after & before
 
 
-def _write_texts(
-    night: _Night, reader: Reader, chosen: pl.DataFrame, changed: pl.DataFrame, bucket: int
-) -> None:
+def _write_texts(night: _Night, reader: Reader, chosen: pl.DataFrame, changed: pl.DataFrame, bucket: int) -> None:
     """Spreads a bucket's texts over shards: each hash, with the text where this run's fingerprint must read it."""
     needed = (
-        changed.filter(pl.col("fingerprint") == night.model.fingerprint)
-        .select("text_hash", "text")
-        .unique("text_hash")
+        changed.filter(pl.col("fingerprint") == night.model.fingerprint).select("text_hash", "text").unique("text_hash")
     )
     where = {"fingerprint": night.model.fingerprint}
-    known = reader.lookup(
-        "text_readings", "text_hash", needed["text_hash"], columns=["text_hash"], where=where
-    )
+    known = reader.lookup("text_readings", "text_hash", needed["text_hash"], columns=["text_hash"], where=where)
     unread = needed.join(known, on="text_hash", how="anti")
     texts = chosen.select(pl.col("text_hash").unique()).join(unread, on="text_hash", how="left")
     shard = pl.col("text_hash").str.slice(0, 8).str.to_integer(base=16) % night.settings.shards
@@ -283,16 +269,11 @@ def _write_texts(
 
 
 def _shards(night: _Night) -> Iterator[tuple[Path | None, int, int]]:
-    """Each shard's file, if it has texts to read, in the order of their hashes; how many it knows, and how many it reads."""
+    """Each shard's file, where it has texts to read, by hash; how many texts it knows, and how many it reads."""
     for shard in range(night.settings.shards):
         pieces = [pl.read_parquet(path) for path in night.files.pieces("texts", shard)]
         if pieces:
-            texts = (
-                pl.concat(pieces)
-                .group_by("text_hash")
-                .agg(pl.col("text").drop_nulls().first())
-                .sort("text_hash")
-            )
+            texts = pl.concat(pieces).group_by("text_hash").agg(pl.col("text").drop_nulls().first()).sort("text_hash")
             unread = texts.drop_nulls()
             path = lake.write(night.files.whole("shards", f"{shard:04d}"), unread) if len(unread) else None
             yield path, len(texts), len(unread)

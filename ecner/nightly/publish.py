@@ -75,7 +75,7 @@ def publish(warehouse: Warehouse, plan: Plan, readings: Sequence[str], rules: Ru
 
 def _cache(transaction: Transaction, readings: pl.DataFrame, fingerprint: str) -> None:
     """Puts a shard's readings (schema READINGS) into text_readings and text_spans."""
-    named = readings.cast(dict(READINGS)).with_columns(fingerprint=pl.lit(fingerprint))
+    named = readings.cast(READINGS).with_columns(fingerprint=pl.lit(fingerprint))
     spans = (
         named.filter(pl.col("spans").list.len() > 0)
         .select("fingerprint", "text_hash", "spans")
@@ -143,9 +143,7 @@ def _recompute(transaction: Transaction, days: set[date]) -> None:
         transaction.delete(table, "review_date", touched)
     for day in touched:
         mentions = transaction.read("mentions", where={"review_date": day})
-        reviews = transaction.read(
-            "review_coverage", where={"review_date": day}, columns=["review_id", "rating"]
-        )
+        reviews = transaction.read("review_coverage", where={"review_date": day}, columns=["review_id", "rating"])
         transaction.append("entity_daily", entity_daily(mentions, reviews))
         transaction.append("entity_pairs_daily", entity_pairs_daily(mentions))
     transaction.append_missing("calendar", calendar(touched))

@@ -58,11 +58,12 @@ class Report:
     def facts(self) -> Mapping[str, str]:
         """The run in a few lines."""
         plan = self.plan
-        rejected = ", ".join(f"{count} {rule}" for rule, count in self.rejections.items())
+        reasons = ", ".join(f"{count:,} {rule}" for rule, count in self.rejections.items())
+        rejected = f"{plan.reviews_rejected:,} rejected" + (f" ({reasons})" if reasons else "")
         return {
             "run": plan.run_id,
             "model": plan.model.version,
-            "reviews": f"{plan.reviews_in:,} in, {plan.reviews_rejected:,} rejected{f' ({rejected})' if rejected else ''}",
+            "reviews": f"{plan.reviews_in:,} in, {rejected}",
             "texts": f"{plan.texts_unique:,} different, {plan.texts_cached:,} known, {plan.texts_inferred:,} read",
             "reading": self.speed,
             "mentions": f"{self.mentions:,} published by this run",
@@ -77,12 +78,19 @@ class Report:
             lines += ["", f"top {plural} (reviews)", *_columns(self.top[entity_type])]
         if len(self.movers):
             lines += ["", "moved most against the week before (reviews)"]
-            lines += [f"  {m['canonical']:<20}{m['previous_review_count']:>6} -> {m['review_count']}" for m in self.movers.to_dicts()]
+            lines += [
+                f"  {m['canonical']:<20}{m['previous_review_count']:>6} -> {m['review_count']}"
+                for m in self.movers.to_dicts()
+            ]
         return "\n".join(lines)
 
     def to_markdown(self) -> str:
         """Markdown for an artifact."""
-        lines = ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in self.facts.items())]
+        lines = [
+            "| | |",
+            "|---|---|",
+            *(f"| {name} | {_cell(value)} |" for name, value in self.facts.items()),
+        ]
         lines += ["", f"{self.reviews:,} reviews, {self.period}", ""]
         lines += ["| place | " + " | ".join(TYPES.values()) + " |", "|---|" + "---|" * len(TYPES)]
         for place in range(_TOP):

@@ -11,23 +11,23 @@ import pyarrow as pa
 TIME = pl.Datetime("us", "UTC")
 ROWS = pl.Schema(
     {
-        "source_row": pl.Int64,
-        "review_id": pl.String,
-        "text": pl.String,
-        "product_id": pl.String,
-        "rating": pl.Float64,
+        "source_row": pl.Int64(),
+        "review_id": pl.String(),
+        "text": pl.String(),
+        "product_id": pl.String(),
+        "rating": pl.Float64(),
         "created_at": TIME,
         "updated_at": TIME,
         "watermark": TIME,
-        "partition_date": pl.Date,
+        "partition_date": pl.Date(),
     }
 )
 REJECTED = pl.Schema(
     {
-        "source_row": pl.Int64,
-        "review_id": pl.String,
-        "reason": pl.String,
-        "detail": pl.String,
+        "source_row": pl.Int64(),
+        "review_id": pl.String(),
+        "reason": pl.String(),
+        "detail": pl.String(),
         "watermark": TIME,
     }
 )
@@ -72,7 +72,7 @@ def check(batch: pa.RecordBatch, *, first_row: int, time_zone: str) -> Checked:
     )
     return Checked(
         judged.filter(pl.col("reason").is_null()).select(pl.col(n).cast(t) for n, t in ROWS.items()),
-        rejected.cast(dict(REJECTED)),
+        rejected.cast(REJECTED),
     )
 
 
@@ -89,10 +89,7 @@ def _decoded(array: pa.Array) -> tuple[pa.Array, list[bool]]:
     except pa.ArrowInvalid:  # rare: some row of the batch is damaged; find which
         values = raw.to_pylist()
         broken = [value is not None and not _is_utf8(value) for value in values]
-        texts = [
-            None if bad or value is None else value.decode()
-            for value, bad in zip(values, broken, strict=True)
-        ]
+        texts = [None if bad or value is None else value.decode() for value, bad in zip(values, broken, strict=True)]
         return pa.array(texts, pa.large_string()), broken
 
 
@@ -124,9 +121,9 @@ def _convert(name: str, dtype: pl.DataType | None, time_zone: str) -> pl.Expr:
         return pl.when(rating.is_finite()).then(rating).alias(name)
     if name == "partition_date":
         text = column.cast(pl.String)
-        return pl.coalesce(
-            text.str.to_date("%Y-%m-%d", strict=False), text.str.to_date("%Y%m%d", strict=False)
-        ).alias(name)
+        return pl.coalesce(text.str.to_date("%Y-%m-%d", strict=False), text.str.to_date("%Y%m%d", strict=False)).alias(
+            name
+        )
     if name in _TIMES:
         return _time(column, dtype, time_zone).alias(name)
     return column.cast(pl.String)
@@ -144,9 +141,7 @@ def _time(column: pl.Expr, dtype: pl.DataType, time_zone: str) -> pl.Expr:
 
 
 def _localised(column: pl.Expr, time_zone: str) -> pl.Expr:
-    return column.dt.replace_time_zone(
-        time_zone, ambiguous="earliest", non_existent="null"
-    ).dt.convert_time_zone("UTC")
+    return column.dt.replace_time_zone(time_zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
 
 
 def _within(column: pl.Expr) -> pl.Expr:
@@ -158,8 +153,7 @@ def _within(column: pl.Expr) -> pl.Expr:
 def _reason(raw: pl.DataFrame, rows: pl.DataFrame, broken: pl.DataFrame) -> pl.Series:
     """The first rule that each row breaks, as ``rule:detail``; null where none."""
     no_utf8 = [
-        pl.when(broken[c]).then(pl.lit(f"invalid_utf8:{c} holds bytes that are not UTF-8"))
-        for c in broken.columns
+        pl.when(broken[c]).then(pl.lit(f"invalid_utf8:{c} holds bytes that are not UTF-8")) for c in broken.columns
     ]
     unreadable = [
         pl.when(raw[name].is_not_null() & rows[name].is_null() & _is_a_value(raw[name])).then(
@@ -175,9 +169,7 @@ def _reason(raw: pl.DataFrame, rows: pl.DataFrame, broken: pl.DataFrame) -> pl.S
             pl.when(review_id.is_null()).then(pl.lit("null_id:review_id is null")),
             pl.when(review_id.str.strip_chars() == "").then(pl.lit("bad_id:review_id is blank")),
             pl.when(review_id.str.contains("\0", literal=True)).then(pl.lit("bad_id:review_id holds a NUL")),
-            pl.when(product_id.str.contains("\0", literal=True)).then(
-                pl.lit("bad_id:product_id holds a NUL")
-            ),
+            pl.when(product_id.str.contains("\0", literal=True)).then(pl.lit("bad_id:product_id holds a NUL")),
             pl.when(text.is_null()).then(pl.lit("null_text:text is null")),
             pl.when(text.str.strip_chars() == "").then(
                 pl.format("blank_text:{} character(s), all white space", text.str.len_chars())

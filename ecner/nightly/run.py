@@ -2,8 +2,8 @@
 
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from ecner.config import Settings
+from ecner.errors import EcnerError
 from ecner.inference.reader import resolve_device
 from ecner.model.checkpoint import fingerprint
 from ecner.nightly.extract import Extracted, extract_shard
@@ -39,7 +40,12 @@ class Night:
         """Stage 1: enters the run in the ledger, pins the model, and lays out what is to be done."""
         model = self._begin()
         return make_plan(
-            self.settings, self.source, self.warehouse, run_id=self.run_id, model=model, selection=self.selection
+            self.settings,
+            self.source,
+            self.warehouse,
+            run_id=self.run_id,
+            model=model,
+            selection=self.selection,
         )
 
     def extract(self, shard: str, plan: Plan) -> Extracted:
@@ -67,7 +73,8 @@ class Night:
         try:
             yield
         except BaseException as error:
-            with self.warehouse.begin() as transaction:
+            # a warehouse that cannot be reached must not hide why the run failed
+            with suppress(EcnerError), self.warehouse.begin() as transaction:
                 transaction.update(
                     "extraction_runs",
                     {"run_id": self.run_id, "status": "running"},
@@ -84,7 +91,7 @@ class Night:
             model = resolve(self.settings.model.ref, transaction)
             register(transaction, model)
             transaction.append("extraction_runs", _first_row(self.run_id, self.source.name, now))
-        device, dtype = resolve_device(self.settings.model.device, self.settings.model.dtype)
+        _, dtype = resolve_device(self.settings.model.device, self.settings.model.dtype)
         identity = fingerprint(model.folder, decoder=self.settings.model.decoder, dtype=str(dtype))
         return ReadingModel(model.version, str(model.folder), identity)
 
@@ -115,7 +122,7 @@ def prepare(settings: Settings, selection: Selection) -> Night:
     )
 
 
-def run_night(night: Night, *, progress: Callable[[Sequence[str]], Sequence[str]] = lambda shards: shards) -> Report:
+def run_night(night: Night, *, progress: Callable[[Sequence[str]], Iterable[str]] = lambda shards: shards) -> Report:
     """Runs the stages one after the other, here."""
     with night.ledger():
         plan = night.plan()
@@ -126,7 +133,8 @@ def run_night(night: Night, *, progress: Callable[[Sequence[str]], Sequence[str]
 
 def _first_row(run_id: str, source: str, now: datetime) -> pl.DataFrame:
     zeros = dict.fromkeys(
-        ("reviews_in", "reviews_rejected", "texts_unique", "texts_cached", "texts_inferred", "mentions_out"), 0
+        ("reviews_in", "reviews_rejected", "texts_unique", "texts_cached", "texts_inferred", "mentions_out"),
+        0,
     )
     absent = dict.fromkeys(("finished_at", "watermark_low", "watermark_high", "model_version", "error", "publish_hash"))
     return pl.DataFrame(

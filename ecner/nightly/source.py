@@ -38,9 +38,7 @@ class ParquetSource:
                     batch_size=_BATCH_ROWS,
                 )
         except (pa.ArrowException, OSError) as error:
-            raise RunError(
-                f"cannot read on in {self.name}: {_first_line(error)}; check or replace the file"
-            ) from error
+            raise RunError(f"cannot read on in {self.name}: {_first_line(error)}; check or replace the file") from error
 
 
 def open_source(settings: SourceSettings) -> ParquetSource:
@@ -76,9 +74,7 @@ def _wanted(settings: SourceSettings) -> dict[str, str]:
 def _files(location: str) -> list[str]:
     path = Path(location)
     if path.is_dir():
-        files = [
-            str(file) for file in sorted(path.rglob("*.parquet")) if not _is_hidden(file.relative_to(path))
-        ]
+        files = [str(file) for file in sorted(path.rglob("*.parquet")) if not _is_hidden(file.relative_to(path))]
     elif path.is_file():
         files = [location]
     else:
@@ -141,9 +137,7 @@ def _is_time(kind: pa.DataType) -> bool:
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or _is_text(kind)
-    )
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or _is_text(kind)
 
 
 _ID = (_is_text, pa.types.is_integer)

@@ -32,9 +32,7 @@ class TaggedTexts(Dataset[Example]):
         ValueError: a span that cannot be encoded.
     """
 
-    def __init__(
-        self, texts: Sequence[LabelledText], *, vocabulary: Vocabulary, tag_set: TagSet, window: int
-    ) -> None:
+    def __init__(self, texts: Sequence[LabelledText], *, vocabulary: Vocabulary, tag_set: TagSet, window: int) -> None:
         self.examples: list[Example] = []
         for text in texts:
             ids = vocabulary.encode(text.text)
@@ -98,8 +96,6 @@ def _pieces(text: LabelledText, window: int) -> Iterator[tuple[int, int]]:
         if inside is not None and inside > start:
             end = inside
         elif inside is not None:  # longer than the window: such a mention cannot be taught
-            raise ValueError(
-                f"a mention at {start} has over {window} characters: expected it within a window"
-            )
+            raise ValueError(f"a mention at {start} has over {window} characters: expected it within a window")
         yield start, end
         start = end

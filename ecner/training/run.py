@@ -21,7 +21,12 @@ MODEL, CURVE = "model", "curve.json"
 
 
 def train_model(
-    settings: TrainSettings, train_files: Sequence[Path], dev_files: Sequence[Path], output: Path, *, resume: bool
+    settings: TrainSettings,
+    train_files: Sequence[Path],
+    dev_files: Sequence[Path],
+    output: Path,
+    *,
+    resume: bool,
 ) -> Mapping[str, float]:
     """Trains on all of some files and judges by others; returns strict F1 on each of these, of the model as saved.
 

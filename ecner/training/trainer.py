@@ -49,9 +49,7 @@ class TaggerTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader[Example]:
         """Batches of similar length, cut by characters."""
-        sampler = LengthBatches(
-            self.examples.lengths, batch_chars=self.settings.batch_chars, seed=self.settings.seed
-        )
+        sampler = LengthBatches(self.examples.lengths, batch_chars=self.settings.batch_chars, seed=self.settings.seed)
         loader: DataLoader[Example] = self.accelerator.prepare(
             DataLoader(self.examples, batch_sampler=sampler, collate_fn=self.data_collator)
         )

@@ -24,9 +24,7 @@ def sample_frame(labelled: Path) -> pl.DataFrame:
     rows = pl.read_ndjson(labelled).with_columns(
         created_at=pl.col("created_at").str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_zone="UTC")
     )
-    return rows.with_columns(updated_at="created_at").select(
-        pl.col(name).cast(kind) for name, kind in COLUMNS.items()
-    )
+    return rows.with_columns(updated_at="created_at").select(pl.col(name).cast(kind) for name, kind in COLUMNS.items())
 
 
 if __name__ == "__main__":
