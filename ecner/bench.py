@@ -313,9 +313,7 @@ class _ForwardClock:
         self.forward += time.perf_counter() - self._began
 
 
-def _take_turns(
-    reader: Reader, texts: Sequence[str], matmul_sizes: Sequence[int]
-) -> tuple[Arm, Arm, Arm, float]:
+def _take_turns(reader: Reader, texts: Sequence[str], matmul_sizes: Sequence[int]) -> tuple[Arm, Arm, Arm, float]:
     """The three arms and the matmul peak, in turns, so that whatever else runs slows all alike."""
     batches = [(ids, torch.ones_like(ids, dtype=torch.bool)) for ids in packed(reader, texts)]
     pipeline = encoder_pipeline(reader)

@@ -234,7 +234,7 @@ TABLES: Mapping[str, Table] = {
             Column("value", "float"),
             _nullable("support", "int"),
         ),
+        # Every day from the first review_date to the last: views drop a day that is missing, and step back by rows.
         _table("calendar", _key("date", "date"), Column("week_start", "date"), Column("month_start", "date")),
-        _table("surface_names", _key("entity_type"), _key("surface"), *_text("canonical")),
     )
 }

@@ -88,8 +88,7 @@ def test_each_arm_counts_the_characters_that_it_reads(result: BenchResult) -> No
 
 def test_ratios_follow_from_the_figures(result: BenchResult) -> None:
     bare, reading, pipeline = (
-        arm.characters / statistics.median(arm.seconds)
-        for arm in (result.bare, result.reading, result.pipeline)
+        arm.characters / statistics.median(arm.seconds) for arm in (result.bare, result.reading, result.pipeline)
     )
     assert result.reading_to_bare == pytest.approx(reading / bare)
     assert result.reading_to_pipeline == pytest.approx(reading / pipeline)

@@ -47,9 +47,7 @@ def write_whole(path: Path | str, data: bytes) -> None:
         part.write_bytes(data)
         part.replace(target)
     except OSError as error:
-        raise UsageError(
-            f"cannot write {path}: {error.strerror}; name a file in an existing folder"
-        ) from None
+        raise UsageError(f"cannot write {path}: {error.strerror}; name a file in an existing folder") from None
     finally:
         with suppress(OSError):
             part.unlink()

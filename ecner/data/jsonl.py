@@ -36,7 +36,7 @@ def render_jsonl(labelled: LabelledText) -> bytes:
     Raises:
         RowProblem: surrogate_pair: JSON reads two surrogates in a row as one other character.
     """
-    if _SURROGATE_PAIR.search(labelled.text + "\n".join(span.label for span in labelled.spans)):
+    if any(map(_SURROGATE_PAIR.search, (labelled.text, *(span.label for span in labelled.spans)))):
         raise RowProblem("surrogate_pair", f"{shown(labelled.text)} holds a split character: JSON joins it")
     entities = [
         {"start_idx": start, "end_idx": end, "entity_text": labelled.text[start:end], "entity_label": label}
@@ -108,7 +108,5 @@ def _parse_entity(entity: object, text: str) -> Span:
     if not 0 <= start < end <= len(text):
         raise RowProblem("bad_offsets", f"[{start}, {end}) is empty or leaves the text of length {len(text)}")
     if (found := text[start:end]) != surface:
-        raise RowProblem(
-            "text_mismatch", f"text[{start}:{end}] is {shown(found)}, entity_text {shown(surface)}"
-        )
+        raise RowProblem("text_mismatch", f"text[{start}:{end}] is {shown(found)}, entity_text {shown(surface)}")
     return Span(start, end, label)

@@ -44,8 +44,9 @@ def parse_url(url: str, schema: str | None) -> sa.URL:
 
 
 def _check_sqlite(url: sa.URL, schema: str | None) -> None:
-    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
-        raise UsageError(f"warehouse.url is {url}: expected a file, as in sqlite:///folder/warehouse.db")
+    is_path = url.database and url.database != ":memory:" and not url.database.startswith("file:")
+    if not is_path or url.host or url.username:
+        raise UsageError(f"warehouse.url is {redacted(str(url))}: expected a file, as in sqlite:///folder/warehouse.db")
     if schema is not None:
         raise UsageError(f"warehouse.schema is {schema!r}, but SQLite has no schemas: leave it unset")
 

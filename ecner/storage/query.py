@@ -24,9 +24,7 @@ from ecner.storage.engine import (
 )
 
 _NAME = re.compile(r"\w+")
-_READING = frozenset(
-    {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
-)
+_READING = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
 
 
 def run_query(warehouse_url: str, schema: str | None, view_or_sql: str) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from ecner.schema import TABLES
 
 # Below SQLite's 32,766 and PostgreSQL's 65,535 parameters a statement.
 _IDS_AT_ONCE = 5_000
-_ROWS_AT_ONCE = 20_000
+ROWS_AT_ONCE = 20_000
 _INSERTS: Mapping[str, Callable[[sa.Table], sqlite.Insert | postgresql.Insert]] = {
     "sqlite": sqlite.insert,
     "postgresql": postgresql.insert,
@@ -144,7 +144,7 @@ class Transaction(Reader):
         return self.connection.execute(statement).rowcount
 
     def _execute(self, statement: sa.Insert | sa.Delete, rows: pl.DataFrame) -> None:
-        for chunk in rows.iter_slices(_ROWS_AT_ONCE):
+        for chunk in rows.iter_slices(ROWS_AT_ONCE):
             self.connection.execute(statement, chunk.to_dicts())
 
 

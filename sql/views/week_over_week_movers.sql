@@ -23,7 +23,7 @@ with covered as (
     join calendar as c on c.date = r.review_date
 ),
 weeks as (
-    -- The calendar has no gaps, so the row before is the week before.
+    -- The calendar holds the week before each week with reviews, so the row before such a week is that one.
     select week_start, lag(week_start) over (order by week_start) as previous_week
     from (select distinct week_start from calendar) as distinct_weeks
 ),

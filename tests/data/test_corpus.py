@@ -5,7 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ecner.data.corpus import convert, read_corpus, tag_set_of, write_corpus
@@ -33,7 +33,6 @@ def write_rows(path, *rows: object):
     return path
 
 
-@settings(deadline=None)
 @given(texts=json_texts())
 def test_jsonl_holds_every_text(folder, texts):
     path = folder / "texts.jsonl"
@@ -44,7 +43,6 @@ def test_jsonl_holds_every_text(folder, texts):
     assert corpus.lines == tuple(range(1, len(texts) + 1))
 
 
-@settings(deadline=None)
 @given(texts=conll_texts(), scheme=st.sampled_from(["BIO", "BILOU"]), crlf=st.booleans(), cut=st.booleans())
 def test_conll_holds_every_text_without_line_feeds_and_surrogates(folder, texts, scheme, crlf, cut):
     path = folder / "texts.txt"
@@ -57,7 +55,6 @@ def test_conll_holds_every_text_without_line_feeds_and_surrogates(folder, texts,
     assert corpus.texts == tuple(texts)
 
 
-@settings(deadline=None)
 @given(texts=conll_texts())
 def test_jsonl_to_conll_to_jsonl_changes_nothing(folder, texts):
     first, between, last = folder / "1.jsonl", folder / "2.txt", folder / "3.jsonl"
@@ -68,7 +65,6 @@ def test_jsonl_to_conll_to_jsonl_changes_nothing(folder, texts):
     assert last.read_bytes() == first.read_bytes()
 
 
-@settings(deadline=None)
 @given(texts=json_texts(), place=st.integers(0), byte=st.binary(max_size=3))
 def test_no_row_of_a_damaged_jsonl_file_is_lost(folder, texts, place, byte):
     path = folder / "damaged.jsonl"
@@ -91,7 +87,6 @@ def test_no_row_of_a_damaged_jsonl_file_is_lost(folder, texts, place, byte):
         assert sorted(lines) == filled
 
 
-@settings(deadline=None)
 @given(texts=conll_texts(), place=st.integers(0), byte=st.binary(max_size=3))
 def test_no_sentence_of_a_damaged_conll_file_is_lost(folder, texts, place, byte):
     path = folder / "damaged.txt"

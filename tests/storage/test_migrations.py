@@ -14,7 +14,11 @@ from ecner.storage import migrations, views
 from ecner.storage.tables import sql_tables
 from ecner.storage.warehouse import Warehouse
 
-MIGRATE = "import sys; from ecner.storage.warehouse import Warehouse; Warehouse(sys.argv[1], sys.argv[2] or None).migrate()"
+MIGRATE = """
+import sys
+from ecner.storage.warehouse import Warehouse
+Warehouse(sys.argv[1], sys.argv[2] or None).migrate()
+"""
 _numbers = count()
 
 

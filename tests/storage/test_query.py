@@ -62,7 +62,7 @@ def everything(place) -> dict[str, object]:
 def test_nothing_can_be_written(filled, sql, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = everything(filled)
-    with pytest.raises(UsageError, match="the query failed: .*; expected one statement that reads"):
+    with pytest.raises(UsageError, match=r"the query failed: .*; expected one statement that reads"):
         run_query(*filled, sql)
     assert everything(filled) == before
     assert not list(tmp_path.glob("made*"))

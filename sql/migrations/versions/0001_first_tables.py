@@ -32,9 +32,7 @@ def _time(name: str, *, nullable: bool = False) -> sa.Column:
     return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable)
 
 
-def _create(
-    name: str, key: Sequence[str], *columns: sa.Column, indexes: Sequence[Sequence[str]] = ()
-) -> None:
+def _create(name: str, key: Sequence[str], *columns: sa.Column, indexes: Sequence[Sequence[str]] = ()) -> None:
     schema = op.get_context().version_table_schema
     op.create_table(name, *columns, sa.PrimaryKeyConstraint(*key), schema=schema)
     for index in indexes:
@@ -176,10 +174,3 @@ def upgrade() -> None:
         _int("support", nullable=True),
     )
     _create("calendar", ["date"], _date("date"), _date("week_start"), _date("month_start"))
-    _create(
-        "surface_names",
-        ["entity_type", "surface"],
-        _text("entity_type"),
-        _text("surface"),
-        _text("canonical"),
-    )
