@@ -3,6 +3,7 @@ import warnings
 from itertools import count
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -10,6 +11,9 @@ from ecner.storage.warehouse import Warehouse
 from tests.tiny import ARCHITECTURES, VOCABULARY, tiny
 
 _numbers = count()
+
+hypothesis.settings.register_profile("ecner", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("ecner")
 
 
 @pytest.fixture(scope="session")

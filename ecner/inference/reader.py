@@ -163,8 +163,7 @@ class Reader:
             group = windows[first : first + rows]
             emissions = self._emit([index] * len(group), [text[w.start : w.end] for w in group]).emissions
             kept.extend(
-                row[w.keep_start - w.start : w.keep_end - w.start]
-                for row, w in zip(emissions, group, strict=True)
+                row[w.keep_start - w.start : w.keep_end - w.start] for row, w in zip(emissions, group, strict=True)
             )
         joined = torch.cat(kept).unsqueeze(0)
         return _Batch([index], joined, torch.ones(joined.shape[:2], dtype=torch.bool, device=joined.device))

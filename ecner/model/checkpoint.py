@@ -63,13 +63,9 @@ class Checkpoint:
         tagger, info = loaded
         problems = {kind: sorted(names) for kind, names in info.items() if names}
         if len(vocabulary.tokens) != tagger.config.encoder.vocab_size:
-            problems["vocabulary"] = [
-                f"{len(vocabulary.tokens)} tokens, {tagger.config.encoder.vocab_size} expected"
-            ]
+            problems["vocabulary"] = [f"{len(vocabulary.tokens)} tokens, {tagger.config.encoder.vocab_size} expected"]
         if problems:
-            raise ModelError(
-                f"the files in {folder} do not fit each other: {problems}; export the model again"
-            )
+            raise ModelError(f"the files in {folder} do not fit each other: {problems}; export the model again")
         return cls(tagger.eval(), vocabulary)
 
 
@@ -89,7 +85,7 @@ def fingerprint(folder: Path, *, decoder: str, dtype: str) -> str:
     return digest.hexdigest()[:32]
 
 
-def build(  # noqa: PLR0913 - each is named by its caller
+def build(
     tag_set: TagSet,
     *,
     encoder: str | PreTrainedConfig,
@@ -164,6 +160,7 @@ def _config(part: str | PreTrainedConfig) -> PreTrainedConfig:
     except (OSError, ValueError) as error:
         raise ModelError(f"no model at {part!r}: expected a folder or a hub name ({error})") from error
     config.dtype = None  # how its weights were stored; a part is trained in the tagger's dtype
+    config._name_or_path = ""  # noqa: SLF001 - where it lay on this machine, which a saved model need not tell
     return config
 
 
@@ -188,8 +185,6 @@ def _take_weights(part: nn.Module, source: str) -> None:
     with torch.no_grad():
         for name, tensor in own.items():
             if name not in given:
-                raise ModelError(
-                    f"{source} holds no weight {name}: expected one of shape {tuple(tensor.shape)}"
-                )
+                raise ModelError(f"{source} holds no weight {name}: expected one of shape {tuple(tensor.shape)}")
             rows = min(len(tensor), len(given[name]))
             tensor[:rows] = given[name][:rows]

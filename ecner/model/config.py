@@ -52,9 +52,7 @@ class TaggerConfig(PreTrainedConfig):  # type: ignore[no-untyped-call] # of tran
         """
         super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
         if not 1 <= self.experts_per_token <= self.experts:
-            raise ValueError(
-                f"experts_per_token is {self.experts_per_token}: expected 1 to {self.experts} (experts)"
-            )
+            raise ValueError(f"experts_per_token is {self.experts_per_token}: expected 1 to {self.experts} (experts)")
         if not 0 <= self.overlap < self.window:
             raise ValueError(f"overlap is {self.overlap}: expected 0 to under {self.window} (window)")
 

@@ -48,9 +48,7 @@ class Tagger(PreTrainedModel):  # type: ignore[no-untyped-call] # of transformer
             self.encoder_classifier = nn.Linear(width, len(tags.tags))
         if self.branch is not None:
             self.branch_classifier = nn.Linear(config.decoder.hidden_size, len(tags.tags))
-        self.crf = CRF(
-            legal_start=tags.legal_start, legal_end=tags.legal_end, legal_transitions=tags.legal_transitions
-        )
+        self.crf = CRF(legal_start=tags.legal_start, legal_end=tags.legal_end, legal_transitions=tags.legal_transitions)
         self.post_init()  # type: ignore[no-untyped-call]
 
     def get_input_embeddings(self) -> nn.Module:
@@ -62,9 +60,7 @@ class Tagger(PreTrainedModel):  # type: ignore[no-untyped-call] # of transformer
         """Replaces the encoder's character embeddings."""
         self.encoder.set_input_embeddings(value)
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None
-    ) -> TaggerOutput:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None) -> TaggerOutput:
         """Emissions of each character, and the loss where tags are given.
 
         The loss is the CRF's negative log-likelihood a character, plus the router's losses.

@@ -92,7 +92,7 @@ class TaggerTrainer(Trainer):
         return metrics
 
 
-def train(  # noqa: PLR0913 - each is named by its caller
+def train(
     checkpoint: Checkpoint,
     settings: TrainSettings,
     *,

@@ -63,7 +63,7 @@ def test_equals_a_loop_over_characters_in_values_and_gradients(experts, k):
     assert any(grad.any() for grad in found[0][2:])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=4), st.sampled_from(SIZES), st.integers(0, 2**31))
 def test_only_the_chosen_experts_are_computed(lengths, sizes, seed):
     moe = make(*sizes, seed=seed)

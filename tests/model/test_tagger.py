@@ -1,4 +1,5 @@
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -100,7 +101,9 @@ def test_gradients_reach_every_parameter(architecture, bidirectional):
 
 def test_parts_that_are_not_used_are_not_there():
     names = {
-        (architecture, skip): {name.split(".")[0] for name, _ in tiny(architecture, skip=skip).tagger.named_parameters()}
+        (architecture, skip): {
+            name.split(".")[0] for name, _ in tiny(architecture, skip=skip).tagger.named_parameters()
+        }
         for architecture in ARCHITECTURES
         for skip in (True, False)
     }
@@ -160,7 +163,7 @@ def test_both_schemes_are_learnt_and_only_legal_paths_decoded(architecture, sche
         for path in found:
             assert tag_set.legal_start[path[0]]
             assert tag_set.legal_end[path[-1]]
-            assert all(tag_set.legal_transitions[a][b] for a, b in zip(path, path[1:], strict=False))
+            assert all(tag_set.legal_transitions[a][b] for a, b in pairwise(path))
         return [tag_set.decode(path) for path in found]
 
     expected = [spans for _, spans in LABELLED]

@@ -1,0 +1,69 @@
+import pytest
+import torch
+
+from ecner.config import TrainSettings
+from ecner.labels import TagSet
+from ecner.training.start import starting_point
+from tests.model.test_checkpoint import bert_folder
+from tests.tiny import ARCHITECTURES, LABELS, tiny
+
+TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"小米a华"]
+HEADS = ("encoder_classifier.", "branch_classifier.", "crf.")
+NEW = {"decoder_size": 16, "decoder_layers": 1, "decoder_heads": 2, "expert_size": 8, "experts": 3}
+
+
+def state(checkpoint):
+    return checkpoint.tagger.state_dict()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_tagger_with_the_same_tags_is_taken_up_whole(tmp_path, architecture):
+    base = tiny(architecture)
+    base.save(tmp_path)
+    found = starting_point(TrainSettings(base=str(tmp_path)), TagSet.from_labels(LABELS))
+    assert all(torch.equal(tensor, state(found)[name]) for name, tensor in state(base).items())
+
+
+@pytest.mark.parametrize("tag_set", [TagSet.from_labels(["NEW"]), TagSet.from_labels(LABELS, "BILOU")])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_other_tags_get_new_heads_on_the_same_body(tmp_path, architecture, tag_set):
+    base = tiny(architecture, bidirectional=False, window=20)
+    base.save(tmp_path)
+    found = starting_point(TrainSettings(base=str(tmp_path)), tag_set)
+    assert found.tagger.config.tag_set == tag_set
+    assert found.vocabulary == base.vocabulary
+    for name in ("architecture", "bidirectional", "window", "experts", "skip"):
+        assert getattr(found.tagger.config, name) == getattr(base.tagger.config, name)
+    assert state(found).keys() == state(base).keys()
+    for name, tensor in state(base).items():
+        if name.startswith(HEADS):
+            assert len(state(found)[name]) == len(tag_set.tags)
+            assert state(found)[name].isfinite().all()
+        else:
+            assert torch.equal(tensor, state(found)[name]), name
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_an_encoder_gets_what_the_settings_ask_for(tmp_path, architecture):
+    bert = bert_folder(tmp_path, TOKENS)
+    settings = TrainSettings(base=str(tmp_path), architecture=architecture, encoder_layers=2, dropout=0.3, **NEW)
+    found = starting_point(settings, TagSet.from_labels(LABELS))
+    config = found.tagger.config
+    assert (config.architecture, config.encoder.num_hidden_layers, config.dropout) == (architecture, 2, 0.3)
+    assert config.encoder.attention_probs_dropout_prob == 0
+    name = "embeddings.position_embeddings.weight"
+    assert torch.equal(found.tagger.encoder.state_dict()[name], bert.state_dict()[name])
+    if architecture == "hybrid":
+        assert (config.experts, config.decoder.hidden_size, config.decoder.num_hidden_layers) == (3, 16, 1)
+    else:
+        assert found.tagger.branch is None
+
+
+def test_new_weights_come_from_the_seed(tmp_path):
+    bert_folder(tmp_path, TOKENS)
+    first, again, other = (
+        state(starting_point(TrainSettings(base=str(tmp_path), seed=seed, **NEW), TagSet.from_labels(LABELS)))
+        for seed in (0, 0, 1)
+    )
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+    assert not torch.equal(first["branch.adapter.weight"], other["branch.adapter.weight"])

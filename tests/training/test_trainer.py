@@ -1,0 +1,146 @@
+"""Training works: texts are learnt, stopped early, resumed to the same weights, and the best epoch is kept."""
+
+import pytest
+import torch
+from transformers.trainer_utils import get_last_checkpoint
+
+from ecner.config import TrainSettings
+from ecner.data.rows import LabelledText
+from ecner.evaluation import strict_f1
+from ecner.inference.reader import Reader
+from ecner.labels import Span
+from ecner.training import trainer as module
+from ecner.training.trainer import TaggerTrainer, train
+from tests.tiny import ARCHITECTURES, tiny
+
+BRANDS, MODELS = ("小米", "华为"), ("a1", "b22", "c3", "d45")
+TEXTS = [
+    LabelledText(f"{before}{brand}手机{model}{after}", (
+        Span(len(before), len(before) + 2, "HPPX"),
+        Span(len(before) + 4, len(before) + 4 + len(model), "XH"),
+    ))
+    for brand in BRANDS
+    for model in MODELS
+    for before, after in [("买了", "，真好用"), ("", "不错")]
+]  # fmt: skip
+NO_MENTIONS = [LabelledText("真不错", ())]  # on which F1 is 0 whatever is found
+QUICK = TrainSettings(epochs=3, batch_chars=64, encoder_lr=3e-3, head_lr=1e-2, patience=9)
+
+
+def weights(checkpoint):
+    return {name: tensor.clone() for name, tensor in checkpoint.tagger.state_dict().items()}
+
+
+def evaluations(log):
+    return [(entry["epoch"], entry["eval_strict_f1"]) for entry in log if "eval_strict_f1" in entry]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_texts_are_learnt(tmp_path, architecture):
+    checkpoint = tiny(architecture)
+    settings = QUICK.model_copy(update={"epochs": 12})
+    before = strict_f1(Reader(checkpoint, device="cpu"), TEXTS)
+    log = train(checkpoint, settings, train=TEXTS, dev={"dev": TEXTS}, output=tmp_path)
+    assert before < 0.5
+    assert not checkpoint.tagger.training
+    assert strict_f1(Reader(checkpoint, device="cpu"), TEXTS) > 0.9
+    assert [epoch for epoch, _ in evaluations(log)] == list(range(1, 13))
+
+
+def test_dev_sets_are_scored_each_and_on_average(tmp_path):
+    settings = QUICK.model_copy(update={"epochs": 1})
+    log = train(tiny(), settings, train=TEXTS, dev={"a": TEXTS, "b": NO_MENTIONS}, output=tmp_path)
+    (scores,) = [entry for entry in log if "eval_strict_f1" in entry]
+    assert scores["eval_strict_f1"] == pytest.approx((scores["eval_a_strict_f1"] + scores["eval_b_strict_f1"]) / 2)
+
+
+def test_training_stops_where_dev_gains_nothing(tmp_path):
+    settings = QUICK.model_copy(update={"epochs": 6, "patience": 1})
+    log = train(tiny(), settings, train=TEXTS, dev={"dev": NO_MENTIONS}, output=tmp_path)
+    assert evaluations(log) == [(1, 0), (2, 0)]
+
+
+def test_the_best_epoch_is_left(tmp_path, monkeypatch):
+    checkpoint = tiny()
+    seen = []
+
+    def scripted(reader, _texts):
+        seen.append({name: tensor.clone() for name, tensor in reader.tagger.state_dict().items()})
+        return (0.1, 0.9, 0.5)[len(seen) - 1]
+
+    monkeypatch.setattr(module, "strict_f1", scripted)
+    train(checkpoint, QUICK, train=TEXTS, dev={"dev": TEXTS}, output=tmp_path)
+    assert len(seen) == 3
+    assert all(torch.equal(tensor, seen[1][name]) for name, tensor in weights(checkpoint).items())
+    assert any(not torch.equal(tensor, seen[2][name]) for name, tensor in seen[1].items())
+
+
+@pytest.mark.parametrize("still", ["encoder", "head"])
+def test_encoder_and_head_learn_at_their_own_rates(tmp_path, still):
+    checkpoint = tiny()
+    before = weights(checkpoint)
+    settings = QUICK.model_copy(update={"epochs": 1, f"{still}_lr": 1e-30})
+    train(checkpoint, settings, train=TEXTS, dev={"dev": TEXTS}, output=tmp_path)
+    moved = {name for name, tensor in weights(checkpoint).items() if (tensor - before[name]).abs().max() > 1e-20}
+    encoder = {name for name in before if name.startswith("encoder.")}
+    expected = set(before) - encoder if still == "encoder" else encoder
+    assert moved <= expected
+    parts = {name.split(".")[0] for name in expected}
+    assert {name.split(".")[0] for name in moved} == parts
+
+
+def test_every_parameter_is_in_one_group_with_its_rate_and_decay(tmp_path):
+    checkpoint = tiny()
+    args = module._arguments(QUICK, tmp_path)
+    trainer = TaggerTrainer(checkpoint, QUICK, train=TEXTS, dev={}, args=args)
+    groups = trainer.create_optimizer().param_groups
+    of = {id(parameter): group for group in groups for parameter in group["params"]}
+    named = dict(checkpoint.tagger.named_parameters())
+    assert sum(len(group["params"]) for group in groups) == len(of) == len(named)
+    for name, parameter in named.items():
+        group = of[id(parameter)]
+        assert group["lr"] == (QUICK.encoder_lr if name.startswith("encoder.") else QUICK.head_lr), name
+        is_free = name.endswith("bias") or "norm" in name.lower()
+        assert group["weight_decay"] == (0 if is_free else QUICK.weight_decay), name
+
+
+def interrupted(monkeypatch, at, train_once):
+    """Runs a training that dies in its evaluation number ``at`` (from 1)."""
+    calls = []
+
+    def dying(reader, texts):
+        calls.append(texts)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return strict_f1(reader, texts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "strict_f1", dying)
+        with pytest.raises(KeyboardInterrupt):
+            train_once()
+
+
+def test_a_killed_training_resumed_ends_at_the_same_weights(tmp_path, monkeypatch):
+    whole, killed, resumed = tiny(), tiny(), tiny(seed=5)  # what a resumed one starts from is of no account
+    expected = train(whole, QUICK, train=TEXTS, dev={"dev": TEXTS}, output=tmp_path / "whole")
+    given = {"train": TEXTS, "dev": {"dev": TEXTS}, "output": tmp_path / "killed"}
+    interrupted(monkeypatch, 2, lambda: train(killed, QUICK, **given))
+    step = int(get_last_checkpoint(str(given["output"])).rsplit("-", 1)[1])
+    log = train(resumed, QUICK, **given, resume=True)
+    assert 0 < step < log[-1]["step"] == expected[-1]["step"]
+    assert evaluations(log) == evaluations(expected)
+    for name, tensor in weights(whole).items():
+        torch.testing.assert_close(weights(resumed)[name], tensor, rtol=1e-5, atol=1e-5)
+
+
+def test_a_resumed_training_keeps_its_count_of_epochs_without_gain(tmp_path, monkeypatch):
+    settings = QUICK.model_copy(update={"epochs": 8, "patience": 2})
+    given = {"train": TEXTS, "dev": {"dev": NO_MENTIONS}, "output": tmp_path}
+    interrupted(monkeypatch, 3, lambda: train(tiny(), settings, **given))
+    assert evaluations(train(tiny(), settings, **given, resume=True)) == [(1, 0), (2, 0), (3, 0)]
+
+
+def test_with_nothing_to_resume_training_starts_anew(tmp_path):
+    settings = QUICK.model_copy(update={"epochs": 1})
+    log = train(tiny(), settings, train=TEXTS, dev={"dev": TEXTS}, output=tmp_path / "new", resume=True)
+    assert [epoch for epoch, _ in evaluations(log)] == [1]
