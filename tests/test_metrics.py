@@ -193,7 +193,7 @@ def test_the_report_is_that_of_seqeval(monkeypatch):
     gold, predicted = [[Span(0, 2, "XH"), Span(2, 4, "HPPX")]], [[Span(0, 2, "XH"), Span(2, 3, "HPPX")]]
     calls = []
 
-    def spy(*tags, **options: object):
+    def spy(*tags: object, **options: object):
         calls.append((tags, options))
         return classification_report(*tags, **options)
 

@@ -126,10 +126,10 @@ def _labels(texts: Iterable[LabelledText]) -> tuple[str, ...]:
 def _format_of(lines: Sequence[str], path: Path | str) -> FileFormat:
     """The form that more lines look like; a broken line or two do not change it."""
     conll = sum(map(is_conll_line, lines))
-    jsonl = sum(line.lstrip().startswith("{") and not is_conll_line(line) for line in lines)
+    jsonl = sum(line.lstrip().startswith("{") for line in lines)
     if not conll and not jsonl:
         raise _neither(path, "no line looks like either" if any(lines) else "it is empty")
-    return "conll" if conll > jsonl else "jsonl"
+    return "conll" if conll >= jsonl else "jsonl"  # equal: every line is a brace and its tag
 
 
 def _neither(path: Path | str, found: str) -> DataError:

@@ -181,6 +181,19 @@ def test_a_first_character_that_is_a_byte_order_mark_stays(tmp_path):
         assert [labelled.text for labelled in read_corpus(tmp_path / "f").texts] == [text]
 
 
+@pytest.mark.parametrize(
+    ("data", "file_format"),
+    [
+        (b"{ O\n{ O\n", "conll"),
+        (b"{ B-XH\n1 I-XH\n\n" + json.dumps(GOOD).encode(), "conll"),
+        (b"{ O\n" + (json.dumps(GOOD).encode() + b"\n") * 2, "jsonl"),
+    ],
+)
+def test_the_form_is_what_most_lines_look_like(tmp_path, data, file_format):
+    (tmp_path / "f").write_bytes(data)
+    assert read_corpus(tmp_path / "f").file_format == file_format
+
+
 def test_a_byte_order_mark_before_jsonl_is_passed_over(tmp_path):
     path = write_rows(tmp_path / "f", GOOD)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
