@@ -27,7 +27,6 @@ from transformers import (
 from ecner.errors import DataError
 from ecner.inference.reader import Reader
 from ecner.model.checkpoint import Checkpoint, build, encoder_config
-from ecner.resources import asset
 
 Preset = Literal["small", "base"]
 REPETITIONS = 3
@@ -113,7 +112,7 @@ def run_bench(
     *,
     device: str = "auto",
     preset: Preset = "small",
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Checkpoint,
     characters: int | None = None,
 ) -> BenchResult:
     """Times the three arms on the same texts, in turns, after a repetition that is not counted.
@@ -123,13 +122,12 @@ def run_bench(
         device: ``auto`` is CUDA in bfloat16 where there is one, else the CPU in float32.
         preset: ``small`` is the checkpoint itself; ``base`` a tagger of bert-base's and Qwen2.5-0.5B's sizes
             with random weights and the checkpoint's vocabulary and tags.
-        checkpoint: the shipped model by default; moved to the device.
+        checkpoint: the model; moved to the device.
         characters: read in each repetition; by default ``CHARACTERS`` of the device and preset.
 
     Raises:
         DataError: the texts hold no character.
     """
-    checkpoint = checkpoint or Checkpoint.load(asset("model"))
     reader = Reader(base_sized(checkpoint) if preset == "base" else checkpoint, device=device)
     kind = "cuda" if reader.device.type == "cuda" else "cpu"
     texts = take(texts, characters or CHARACTERS[kind, preset])

@@ -2,14 +2,16 @@
 
 import json
 import logging
+import os
 import sys
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
-from enum import StrEnum
+from datetime import datetime
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -18,34 +20,24 @@ from ecner.errors import EcnerError, UsageError
 
 if TYPE_CHECKING:
     from ecner.inference.reader import Reader
+    from ecner.model.checkpoint import Checkpoint
+    from ecner.nightly.plan import Selection
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-models = typer.Typer(no_args_is_help=True, help="The model registry of the warehouse.")
+PLAIN: Any = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Tables of the brands, products and model numbers in Chinese reviews.\n\n\b\nExample: ecner extract",
+    **PLAIN,
+)
+models = typer.Typer(
+    no_args_is_help=True, help="The model registry of the warehouse.\n\n\b\nExample: ecner models list"
+)
 app.add_typer(models, name="models")
 
 
-class Decoder(StrEnum):
-    """How the best tag path is found."""
-
-    viterbi = "viterbi"
-    beam = "beam"
-
-
-class Form(StrEnum):
-    """Forms of a query's result."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-    parquet = "parquet"
-
-
-class Preset(StrEnum):
-    """Sizes of the model that bench times."""
-
-    small = "small"
-    base = "base"
-
+Decoder = Literal["viterbi", "beam"]
+Form = Literal["table", "csv", "json", "parquet"]
+Preset = Literal["small", "base"]
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="A YAML file of settings.")]
 FromOption = Annotated[
@@ -76,12 +68,13 @@ def extract(
 ) -> None:
     """One night by plain calls, without Prefect.
 
+    \b
     Example: ecner extract --config nightly.yaml --from 2026-11-01 --to 2026-11-07
     """
-    with _user_errors(debug=debug):
+    with user_errors(debug=debug):
         from ecner.nightly.run import prepare, run_night
 
-        night = prepare(load_settings(config), _selection(first, last, full=full))
+        night = prepare(load_settings(config), make_selection(first, last, full=full))
         typer.echo(run_night(night, progress=_progress).to_text())
 
 
@@ -102,9 +95,10 @@ def train(
 ) -> None:
     """Trains a model on labelled texts, with the settings train.*.
 
+    \b
     Example: ecner train --config configs/train-shipped.yaml --train train.jsonl --dev dev.jsonl --output trained
     """
-    with _user_errors(debug=debug):
+    with user_errors(debug=debug):
         from ecner.training.run import train_model
 
         scores = train_model(load_settings(config).train, train_files, dev_files, output, resume=resume)
@@ -126,9 +120,10 @@ def evaluate(
 ) -> None:
     """Scores a model on labelled texts.
 
+    \b
     Example: ecner evaluate --data dev.jsonl --train train.jsonl --json scores.json
     """
-    with _user_errors(debug=debug):
+    with user_errors(debug=debug):
         from ecner.data.files import write_whole
         from ecner.evaluation import evaluate as run_evaluation
 
@@ -156,11 +151,12 @@ def predict(
     config: ConfigOption = None,
     debug: DebugOption = False,
 ) -> None:
-    """Mentions in texts, one JSON object a text, in order.
+    """Finds mentions in texts: one JSON object a text, in order.
 
+    \b
     Example: ecner predict "联想的ThinkPad X200很好用"
     """
-    with _user_errors(debug=debug):
+    with user_errors(debug=debug):
         from ecner.data.files import write_whole
         from ecner.data.texts import read_texts
         from ecner.prediction import predictions
@@ -183,11 +179,14 @@ def convert(
     output: Annotated[Path, typer.Option("--output", help="The same in the other form.")],
     debug: DebugOption = False,
 ) -> None:
-    """Converts labelled texts between chinese_ner_sft JSONL and CoNLL, with a report of bad rows.
+    """Converts labelled texts between JSONL and CoNLL.
 
+    chinese_ner_sft JSONL becomes CoNLL and CoNLL becomes JSONL; rows that cannot be taken are reported by line.
+
+    \b
     Example: ecner convert --input dev.jsonl --output dev.txt
     """
-    with _user_errors(debug=debug):
+    with user_errors(debug=debug):
         from ecner.data.corpus import convert as run_conversion
 
         report = run_conversion(source, output)
@@ -202,20 +201,21 @@ def convert(
 @app.command()
 def query(
     view_or_sql: Annotated[str, typer.Argument(help="A view or table by its name, or one SQL query.")],
-    form: Annotated[Form, typer.Option("--format", help="Form of the result.")] = Form.table,
+    form: Annotated[Form, typer.Option("--format", help="Form of the result.")] = "table",
     output: Annotated[Path | None, typer.Option("--output", help="File for the result; stdout if not given.")] = None,
     config: ConfigOption = None,
     debug: DebugOption = False,
 ) -> None:
     """A read-only look at the warehouse.
 
+    \b
     Example: ecner query "select canonical, review_count from top_entities_monthly where entity_type = 'brand'"
     """
-    with _user_errors(debug=debug):
+    with user_errors(debug=debug):
         from ecner.storage.output import write_result
         from ecner.storage.query import run_query
 
-        write_result(run_query(load_settings(config).warehouse_url, None, view_or_sql), form.value, output)
+        write_result(run_query(load_settings(config).warehouse_url, None, view_or_sql), form, output)
 
 
 @app.command()
@@ -226,34 +226,39 @@ def bench(
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     preset: Annotated[
         Preset, typer.Option("--preset", help="The shipped size, or bert-base with Qwen2.5-0.5B.")
-    ] = Preset.small,
+    ] = "small",
     json_file: JsonOption = None,
     debug: DebugOption = False,
 ) -> None:
-    """Speed of the bare forward pass, of the whole reading path and of transformers' pipeline, on the same texts.
+    """Speed of reading on this machine.
 
+    Times the bare forward pass, the whole reading path and transformers' pipeline on the same texts, in one run.
+
+    \b
     Example: ecner bench --input reviews.parquet --json bench.json
     """
-    with _user_errors(debug=debug):
+    with user_errors(debug=debug):
         from ecner.bench import render, run_bench, to_json
         from ecner.data.files import write_whole
         from ecner.data.texts import read_texts
         from ecner.resources import asset
 
         texts = read_texts(source or str(asset("sample/reviews.parquet")))
-        result = run_bench(texts, device=device, preset=preset.value, checkpoint=None)
+        checkpoint = _checkpoint(load_settings(None), None)
+        result = run_bench(texts, device=device, preset=preset, checkpoint=checkpoint)
         typer.echo(render(result))
         if json_file:
-            write_whole(json_file, (json.dumps(to_json(result), indent=1) + "\n").encode())
+            write_whole(json_file, f"{to_json(result)}\n".encode())
 
 
 @models.command("list")
 def models_list(config: ConfigOption = None, debug: DebugOption = False) -> None:
-    """Models that the warehouse knows.
+    """Shows which models the warehouse knows.
 
+    \b
     Example: ecner models list
     """
-    with _user_errors(debug=debug):
+    with user_errors(debug=debug):
         from ecner.storage.output import write_result
         from ecner.storage.query import run_query
 
@@ -261,93 +266,83 @@ def models_list(config: ConfigOption = None, debug: DebugOption = False) -> None
 
 
 @models.command("show")
-def models_show(ref: str, config: ConfigOption = None, debug: DebugOption = False) -> None:
-    """A model's figures, per data set, metric and entity type.
+def models_show(
+    ref: Annotated[str, typer.Argument(help="default, champion or a version id.")],
+    config: ConfigOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Shows a model's figures, per data set, metric and entity type.
 
+    \b
     Example: ecner models show champion
     """
-    with _user_errors(debug=debug):
+    with user_errors(debug=debug):
+        from ecner.registry import resolve_in
         from ecner.storage.output import write_result
         from ecner.storage.query import run_query
 
-        rows = run_query(load_settings(config).warehouse_url, None, "model_quality")
-        known = rows.filter(
-            (rows["version"] == ref) | ((rows["status"] == "champion") & (ref in {"champion", "default"}))
-        )
-        if known.is_empty():
-            raise UsageError(f"the warehouse has no figures of a model {ref!r}: see ecner models list")
-        write_result(known, "table")
-
-
-def run_flow(name: str) -> None:
-    """The command line of ``python -m flows.NAME``."""
-    command = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    command.command(help=_FLOWS[name].__doc__)(_FLOWS[name])
-    _call(command)
-
-
-def _extract_flow(
-    config: ConfigOption = None,
-    first: FromOption = None,
-    last: ToOption = None,
-    full: FullOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """One night as a Prefect flow; without a source, over the shipped sample.
-
-    Example: python -m flows.extract --config nightly.yaml
-    """
-    with _user_errors(debug=debug):
-        from flows.extract import run
-
-        report = run(config, _selection(first, last, full=full), debug=debug)
-        typer.echo(report.to_text())
-
-
-_FLOWS = {"extract": _extract_flow}
+        url = load_settings(config).warehouse_url
+        model = resolve_in(url, ref)
+        figures = run_query(url, None, "select * from model_quality order by dataset, metric, entity_type")
+        typer.echo(f"{model.version} in {model.folder}")
+        write_result(figures.filter(version=model.version), "table")
 
 
 def main() -> None:
     """Entry point of the command ecner."""
-    _call(app)
+    run_command(app)
 
 
-def _call(command: typer.Typer) -> None:
-    """Runs a command; typer ends usage errors with status 2 by itself."""
+def run_command(command: typer.Typer) -> None:
+    """Runs a command with the arguments of this process; typer ends usage errors with status 2 by itself."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # JSON is, whatever the locale says
     command()
 
 
-def _selection(first: datetime | None, last: datetime | None, *, full: bool) -> Any:
+def make_selection(first: datetime | None, last: datetime | None, *, full: bool) -> "Selection":
+    """The reviews that --from, --to and --full mean.
+
+    Raises:
+        UsageError: the dates are in the wrong order.
+    """
     from ecner.nightly.plan import Selection
 
-    days: list[date | None] = [day.date() if day else None for day in (first, last)]
     if first and last and first > last:
-        raise UsageError(f"--from {days[0]} is after --to {days[1]}: expected a range of dates")
-    return Selection(days[0], days[1], full)
+        raise UsageError(f"--from {first:%F} is after --to {last:%F}: expected a range of dates")
+    return Selection(first.date() if first else None, last.date() if last else None, full)
 
 
-def _reader(settings: Settings, model: str | None, decoder: Decoder | None) -> "Reader":
-    """A reader by settings, with what the command line says over them. Needs no warehouse."""
+def _reader(settings: Settings, ref: str | None, decoder: Decoder | None) -> "Reader":
+    """A reader by settings, with what the command line says over them."""
     from ecner.inference.reader import Reader
-    from ecner.model.checkpoint import Checkpoint
-    from ecner.registry import resolve
 
-    chosen = settings.model
     return Reader(
-        Checkpoint.load(resolve(model or chosen.ref).folder),
-        device=chosen.device,
-        dtype=chosen.dtype,
-        decoder=decoder.value if decoder else chosen.decoder,
+        _checkpoint(settings, ref),
+        device=settings.model.device,
+        dtype=settings.model.dtype,
+        decoder=decoder or settings.model.decoder,
         max_batch_chars=settings.run.max_batch_chars,
     )
+
+
+def _checkpoint(settings: Settings, ref: str | None) -> "Checkpoint":
+    """The model by settings, or by a reference. Only a version id asks for a warehouse."""
+    from ecner.model.checkpoint import Checkpoint
+    from ecner.registry import CHAMPION, SHIPPED, resolve, resolve_in
+
+    ref = ref or settings.model.ref
+    by_itself = ref in {SHIPPED, CHAMPION} or Path(ref).is_dir()
+    return Checkpoint.load((resolve(ref) if by_itself else resolve_in(settings.warehouse_url, ref)).folder)
 
 
 def _progress(shards: Sequence[str]) -> Iterable[str]:
     """A bar on a terminal, log lines elsewhere."""
     if sys.stderr.isatty():
+        from rich.console import Console
         from rich.progress import track
 
-        return track(shards, description="reading shards", console=_stderr())
+        return track(shards, description="reading shards", console=Console(stderr=True))
     return _logged(shards)
 
 
@@ -357,40 +352,39 @@ def _logged(shards: Sequence[str]) -> Iterator[str]:
         yield shard
 
 
-def _stderr() -> Any:
-    from rich.console import Console
-
-    return Console(stderr=True)
-
-
 @contextmanager
-def _user_errors(*, debug: bool) -> Iterator[None]:
+def user_errors(*, debug: bool) -> Iterator[None]:
     """One message on stderr and the error's exit status; a traceback only where it was asked for."""
     if not debug:
         _quiet_libraries()
     try:
         yield
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has seen enough: typer ends quietly
+        raise
+    except KeyboardInterrupt:
+        _end("interrupted", 130, debug=debug)
     except EcnerError as error:
-        if debug:
-            raise
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
-    except (Exception, KeyboardInterrupt) as error:
-        if debug:
-            raise
-        typer.echo(f"error: {type(error).__name__}: {error} (--debug shows where)", err=True)
-        raise typer.Exit(1) from None
+        _end(f"error: {error}", error.exit_code, debug=debug)
+    except Exception as error:  # noqa: BLE001 - a user gets one message, whatever it was
+        _end(f"error: {type(error).__name__}: {error} (--debug shows where)", 1, debug=debug)
+
+
+def _end(message: str, exit_code: int, *, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    typer.echo(message, err=True)
+    raise typer.Exit(exit_code) from None
 
 
 def _quiet_libraries() -> None:
     """Libraries' warnings and progress bars are for developers."""
     warnings.simplefilter("ignore")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # is read when they are imported
+    if transformers := sys.modules.get("transformers"):
+        transformers.utils.logging.disable_progress_bar()
     for name in ("transformers", "alembic", "httpx"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    if "transformers" in sys.modules:
-        from transformers.utils import logging as transformers_logging
-
-        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

@@ -1,16 +1,25 @@
 """Settings: defaults here, under a YAML file, under ``ECNER_<SECTION>__<KEY>`` variables; frozen, validated at once."""
 
+import json
 import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from ecner.errors import UsageError
 from ecner.resources import asset
@@ -24,7 +33,29 @@ def _known_zone(name: str) -> str:
     return name
 
 
+def _from_json(value: object) -> object:
+    """A mapping out of a variable, whose value can only be text."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError('expected a mapping; in a variable as JSON, such as {"KEY": "value"}') from None
+
+
+def _from_seconds(value: object) -> object:
+    """Seconds out of a variable; pydantic reads ISO 8601 itself."""
+    return float(value) if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value) else value
+
+
+def _local_folder(uri: str) -> str:
+    if "://" in uri:
+        raise ValueError("expected a folder of a file system that is mounted here, not a URL")
+    return uri
+
+
+Text = Annotated[str, Field(min_length=1)]
+Secret = Annotated[SecretStr, Field(min_length=1)]
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
+Duration = Annotated[timedelta, Field(ge=timedelta(0)), BeforeValidator(_from_seconds)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -33,25 +64,33 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_unset(cls, values: Any) -> Any:
+        """A section in which every line is commented out is null in YAML."""
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if value is not None or key not in cls.model_fields}
+
 
 class SourceColumns(Section):
     """The source's names for our columns; only review_id and text must be there."""
 
-    review_id: str = "review_id"
-    text: str = "text"
-    product_id: str = "product_id"
-    rating: str = "rating"
-    created_at: str = "created_at"
-    updated_at: str = "updated_at"
+    review_id: Text = "review_id"
+    text: Text = "text"
+    product_id: Text = "product_id"
+    rating: Text = "rating"
+    created_at: Text = "created_at"
+    updated_at: Text = "updated_at"
 
 
 class SourceSettings(Section):
     """Where raw reviews come from, and how they are read incrementally."""
 
-    uri: SecretStr | None = None
+    uri: Secret | None = None
     columns: SourceColumns = SourceColumns()
-    watermark_column: str | None = None
-    lookback: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(days=1)
+    watermark_column: Text | None = None
+    lookback: Duration = timedelta(days=1)
     time_zone: TimeZone = "UTC"
 
     @property
@@ -68,27 +107,35 @@ class SourceSettings(Section):
 class WarehouseSettings(Section):
     """The database that the tables are written to."""
 
-    url: SecretStr | None = None
+    url: Secret | None = None
 
 
 class LakeSettings(Section):
     """The folder of run files (rows, shards, spans), and how long those of ended runs are kept."""
 
-    uri: str = "ecner-data/lake"
+    uri: Annotated[Text, AfterValidator(_local_folder)] = "ecner-data/lake"
     keep_days: Annotated[int, Field(ge=0)] = 7
 
 
 class ModelSettings(Section):
     """Which model reads, on what, and how its labels become entity types."""
 
-    ref: str = "champion"
-    device: str = "auto"
+    ref: Text = "champion"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     decoder: Literal["viterbi", "beam"] = "viterbi"
-    min_confidence: Mapping[str, Share] = Field(default_factory=dict)
-    labels: Mapping[str, str] = Field(
+    min_confidence: Annotated[Mapping[str, Share], BeforeValidator(_from_json)] = Field(default_factory=dict)
+    labels: Annotated[Mapping[str, str], BeforeValidator(_from_json)] = Field(
         default_factory=lambda: {"HCCX": "product", "HPPX": "brand", "XH": "model_number", "MISC": "misc"}
     )
+
+    @model_validator(mode="after")
+    def _thresholds_are_of_types(self) -> Self:
+        """A threshold under a label that stands for a type would be passed over in silence."""
+        if mapped := self.min_confidence.keys() & self.labels.keys() - set(self.labels.values()):
+            meant = ", ".join(f"{label} by its type {self.labels[label]}" for label in sorted(mapped))
+            raise ValueError(f"min_confidence goes by entity types: name {meant}")
+        return self
 
 
 class RunSettings(Section):
@@ -102,11 +149,11 @@ class RunSettings(Section):
 class TrainSettings(Section):
     """One training: what to start from, the sizes of what is new, and the recipe."""
 
-    base: str = "default"
+    base: Text = "default"
     scheme: Literal["BIO", "BILOU"] = "BIO"
     architecture: Literal["hybrid", "bert-crf"] = "hybrid"
     encoder_layers: Annotated[int, Field(ge=1)] | None = None
-    decoder_base: str | None = None
+    decoder_base: Text | None = None
     decoder_size: Annotated[int, Field(ge=8)] = 256
     decoder_layers: Annotated[int, Field(ge=1)] = 2
     decoder_heads: Annotated[int, Field(ge=1)] = 4
@@ -126,16 +173,20 @@ class TrainSettings(Section):
     patience: Annotated[int, Field(ge=1)] = 2
     seed: int = 0
 
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        if self.experts_per_token > self.experts:
+            raise ValueError(f"experts_per_token is {self.experts_per_token}: expected at most {self.experts}, experts")
+        if self.decoder_size % (2 * self.decoder_heads):
+            raise ValueError(
+                f"decoder_size is {self.decoder_size}: expected a multiple of {2 * self.decoder_heads}, "
+                "twice the decoder_heads"
+            )
+        return self
 
-class Settings(BaseSettings):
+
+class Settings(Section):
     """All settings of a run. Build it with ``load_settings``."""
-
-    model_config = {
-        "frozen": True,
-        "extra": "forbid",
-        "hide_input_in_errors": True,
-        "protected_namespaces": (),
-    }
 
     source: SourceSettings = SourceSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
@@ -152,67 +203,71 @@ class Settings(BaseSettings):
         return f"sqlite:///ecner-data/{'sample' if self.source.is_sample else 'warehouse'}.db"
 
 
-def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-    """Settings from an optional YAML file and the environment.
+def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from an optional YAML file and, over it, the environment.
 
     Raises:
-        UsageError: names every problem of both at once.
+        UsageError: names every problem of both at once, and no value, which could be a secret.
     """
-    environ = os.environ if environ is None else environ
     values = _merge(_read_yaml(path) if path else {}, _read_environment(environ))
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        problems = "\n".join(f"  {'.'.join(map(str, e['loc']))}: {_explain(e)}" for e in error.errors())
+        problems = "\n".join(f"  {_named(e)}: {_explain(e)}" for e in error.errors())
         raise UsageError(
             f"the settings hold {error.error_count()} problem(s):\n{problems}\n"
-            f"mend them in {path or 'the environment'}{f' or in {_ENV_PREFIX}* variables' if path else ''}"
+            f"mend them in {f'{path} or in ' if path else ''}{_ENV_PREFIX}<SECTION>__<KEY> variables"
         ) from None
 
 
 def redacted(uri: str) -> str:
     """A URL with its password as ``***``, for logs, messages and the ledger."""
-    return re.sub(r"(://[^/@:]*):.*@", r"\1:***@", uri)
+    in_front = re.sub(r"(://[^/@:]*):.*@", r"\1:***@", uri, flags=re.DOTALL)
+    return re.sub(r"([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", r"\1***", in_front, flags=re.IGNORECASE)
+
+
+def _named(error: Any) -> str:
+    """The setting as it stands in a file. A slip of the colon makes a key of a URL."""
+    return redacted(".".join(map(str, error["loc"]))) or "all"
 
 
 def _explain(error: Any) -> str:
-    return "no such setting" if error["type"] == "extra_forbidden" else str(error["msg"])
+    plain = {
+        "extra_forbidden": "no such setting",
+        "model_type": "expected a section with settings in it",
+        "time_delta_parsing": "expected seconds, or a duration in ISO 8601 such as P2D or PT12H",
+    }
+    return plain.get(error["type"], str(error["msg"]).removeprefix("Value error, "))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
-        raise UsageError(f"cannot read the settings file {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"the settings file {path} is not YAML: {error}") from None
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict):
+        raise UsageError(f"cannot read the settings file {path}: {error.strerror}; name an existing file") from None
+    except (yaml.YAMLError, ValueError) as error:
+        # PyYAML's own message quotes the line, which may hold a password
+        mark = getattr(error, "problem_mark", None)
+        where = f": line {mark.line + 1}, {getattr(error, 'problem', None)}" if mark else ""
+        raise UsageError(f"the settings file {path} is not YAML in UTF-8{where}") from None
+    if not isinstance(loaded, dict | None):
         raise UsageError(f"the settings file {path} holds a {type(loaded).__name__}: expected sections such as source:")
-    return loaded
+    return loaded or {}
 
 
 def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Values from ``ECNER_SECTION__KEY``; pydantic-settings parses them but passes over unknown sections in silence."""
-    names = {name for name in environ if name.upper().startswith(_ENV_PREFIX)}
-    sections = {name.upper().removeprefix(_ENV_PREFIX).split("__")[0].lower() for name in names}
-    if unknown := sorted(sections - Settings.model_fields.keys()):
-        raise UsageError(
-            f"unknown settings section(s) in the environment: {', '.join(_ENV_PREFIX + u.upper() for u in unknown)}; "
-            f"expected {_ENV_PREFIX}<SECTION>__<KEY> with a section of {', '.join(Settings.model_fields)}"
-        )
-    return dict(
-        EnvSettingsSource(Settings, env_prefix=_ENV_PREFIX, env_nested_delimiter="__", env_ignore_empty=True)()
-        if environ is os.environ
-        else _explicit_environment(environ)
-    )
+    """``ECNER_RUN__SHARDS=8`` as ``{"run": {"shards": "8"}}``; names have no case, an empty value is none.
 
-
-def _explicit_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    source = EnvSettingsSource(Settings, env_prefix=_ENV_PREFIX, env_nested_delimiter="__", env_ignore_empty=True)
-    source.env_vars = {name.lower(): value for name, value in environ.items() if value}
-    return dict(source())
+    pydantic-settings would pass over sections that it does not know, and stop at the first value that is no JSON.
+    """
+    values: dict[str, Any] = {}
+    for name, value in sorted(environ.items()):
+        if value and name.upper().startswith(_ENV_PREFIX):
+            nested: Any = value
+            for part in reversed(name[len(_ENV_PREFIX) :].lower().split("__")):
+                nested = {part: nested}
+            values = _merge(values, nested)
+    return values
 
 
 def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ecner.data.corpus import read_corpus
-from ecner.data.rows import BadRow, LabelledText
+from ecner.data.rows import LabelledText
+from ecner.errors import DataError
 from ecner.inference.reader import Reader
 from ecner.labels import Span, TagSet
 from ecner.metrics import Score, Scores, score, seqeval_report, split_seen, to_json
@@ -14,13 +15,16 @@ from ecner.metrics import Score, Scores, score, seqeval_report, split_seen, to_j
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All figures of one evaluation; types are entity types. seen and unseen are None without training texts."""
+    """All figures of one evaluation; types are entity types. seen and unseen are None without training texts.
+
+    ``bad_rows`` names the rows of either file that were not taken, each with its file, line and rule.
+    """
 
     scores: Scores
     seen: Scores | None
     unseen: Scores | None
     seqeval: str
-    bad_rows: Sequence[BadRow]
+    bad_rows: Sequence[str]
 
     def to_json(self) -> dict[str, Any]:
         """The figures as ``ecner evaluate --json`` holds them."""
@@ -54,10 +58,12 @@ def evaluate(reader: Reader, data: str | Path, train: str | Path | None, types: 
 
     Raises:
         UsageError: a file is missing.
-        DataError: a file does not hold labelled texts.
+        DataError: a file does not hold labelled texts, or not one good row.
     """
-    corpus = read_corpus(data)
-    known = [t.text for t in read_corpus(train).texts] if train is not None else None
+    corpora = {path: read_corpus(path) for path in (data, train) if path is not None}
+    corpus = corpora[data]
+    if not corpus.texts:
+        raise DataError(f"{data} holds no row to score: {corpus.bad_rows[0]}; mend its {len(corpus.bad_rows)} bad rows")
     gold = [_typed(t.spans, types) for t in corpus.texts]
     found = reader.read([t.text for t in corpus.texts]).spans(reader.tag_set.labels)
     predicted = [_typed(spans, types) for spans in found]
@@ -67,13 +73,15 @@ def evaluate(reader: Reader, data: str | Path, train: str | Path | None, types: 
     def part(chosen: Sequence[int]) -> Scores:
         return score([gold[i] for i in chosen], [predicted[i] for i in chosen], [lengths[i] for i in chosen], tag_set)
 
-    seen, unseen = split_seen((t.text for t in corpus.texts), known) if known is not None else (None, None)
+    seen = unseen = None
+    if train is not None:
+        seen, unseen = map(part, split_seen((t.text for t in corpus.texts), (t.text for t in corpora[train].texts)))
     return Evaluation(
         scores=part(range(len(lengths))),
-        seen=part(seen) if seen is not None else None,
-        unseen=part(unseen) if unseen is not None else None,
+        seen=seen,
+        unseen=unseen,
         seqeval=seqeval_report(gold, predicted, lengths),
-        bad_rows=corpus.bad_rows,
+        bad_rows=[f"{path}, {row}" for path, rows in corpora.items() for row in rows.bad_rows],
     )
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,11 +12,13 @@ import polars as pl
 
 from ecner.errors import ModelError, UsageError
 from ecner.resources import asset
+from ecner.schema import TABLES
+from ecner.storage.query import run_query
 from ecner.storage.transaction import Reader, Transaction
 
 SHIPPED = "default"
 CHAMPION = "champion"
-_WEIGHTS, _FIGURES = "model.safetensors", "figures.json"
+_WEIGHTS, _CONFIG, _FIGURES = "model.safetensors", "config.json", "figures.json"
 
 
 @dataclass(frozen=True)
@@ -33,50 +35,84 @@ def resolve(ref: str, reader: Reader | None = None) -> ModelVersion:
 
     Raises:
         UsageError: no such version or folder.
-        ModelError: the folder holds no weights.
+        ModelError: the folder does not hold the model, or no longer.
     """
-    if ref in {SHIPPED, CHAMPION} and reader is None:
-        return _shipped()
-    if reader is not None:
-        where = {"status": "champion"} if ref == CHAMPION else {"version": ref}
-        rows = reader.read("model_versions", where=where)
-        if not rows.is_empty():
-            uri = rows["uri"][0]
-            return ModelVersion(rows["version"][0], asset("model") if uri == SHIPPED else Path(uri), uri)
+    if reader is not None and (model := find(reader.read("model_versions"), ref)):
+        return model
     if ref in {SHIPPED, CHAMPION}:
         return _shipped()
-    folder = Path(ref)
-    if not folder.is_dir():
+    if not Path(ref).is_dir():
         raise UsageError(
             f"no model {ref!r}: expected {SHIPPED}, {CHAMPION}, a version id of this warehouse, or a model folder"
         )
-    return ModelVersion(f"{folder.resolve().name}-{_digest(folder)}", folder.resolve(), str(folder.resolve()))
+    return _in_folder(Path(ref))
+
+
+def resolve_in(warehouse_url: str, ref: str) -> ModelVersion:
+    """The model that a reference means, by a warehouse that is looked at where there is one, but not made.
+
+    Raises:
+        UsageError: no such version or folder.
+        ModelError: the folder does not hold the model, or no longer.
+        RunError: the warehouse cannot be reached.
+    """
+    try:
+        versions = run_query(warehouse_url, None, "model_versions")
+    except UsageError:
+        return resolve(ref)
+    return find(versions, ref) or resolve(ref)
+
+
+def find(versions: pl.DataFrame, ref: str) -> ModelVersion | None:
+    """The registered model that a reference means. As the champion, the shipped model is that of this installation.
+
+    Args:
+        versions: the table model_versions.
+        ref: champion or a version id.
+
+    Raises:
+        ModelError: the weights are gone, or are now others.
+    """
+    rows = versions.filter(pl.col("status") == CHAMPION if ref == CHAMPION else pl.col("version") == ref)
+    if rows.is_empty():
+        return None
+    version, uri = rows.select("version", "uri").row(0)
+    model = _shipped() if uri == SHIPPED else _in_folder(Path(uri))
+    if model.version != version and (ref, uri) != (CHAMPION, SHIPPED):
+        raise ModelError(
+            f"the weights of {version} are gone: {model.folder} holds {model.version}; put them back, or name another"
+        )
+    return model
 
 
 def register(transaction: Transaction, model: ModelVersion) -> None:
-    """Enters a model that the warehouse does not know: the first becomes champion, with its card's figures."""
-    if not transaction.read("model_versions", where={"version": model.version}).is_empty():
+    """Enters a model that the warehouse does not know, with its card's figures.
+
+    The shipped model becomes champion, unless another than a former shipped one is.
+    """
+    versions = transaction.read("model_versions")
+    if model.version in versions["version"]:
         return
-    champion = transaction.read("model_versions", where={"status": "champion"}).is_empty() and model.uri == SHIPPED
-    figures = _figures(model.folder)
-    config = json.loads((model.folder / "config.json").read_text("utf-8"))
+    leads = model.uri == SHIPPED and versions.filter(status=CHAMPION).filter(pl.col("uri") != SHIPPED).is_empty()
+    if leads:
+        transaction.update("model_versions", {"status": CHAMPION}, {"status": "archived"})
+    figures = _json(model.folder / _FIGURES) if (model.folder / _FIGURES).is_file() else {}
     row = {
         "version": model.version,
         "created_at": datetime.now(UTC),
-        "status": "champion" if champion else "candidate",
-        "architecture": config["architecture"],
+        "status": CHAMPION if leads else "candidate",
+        "architecture": _json(model.folder / _CONFIG).get("architecture", "unknown"),
         "base": figures.get("base"),
         "data_fingerprint": figures.get("data_fingerprint"),
         "parent": None,
         "uri": model.uri,
     }
-    transaction.append(
-        "model_versions",
-        pl.DataFrame([row], schema_overrides=dict.fromkeys(("base", "data_fingerprint", "parent"), pl.String())),
-    )
-    rows = [{"version": model.version, **figure} for figure in figures.get("evaluations", [])]
-    if rows:
-        transaction.append("model_evaluations", pl.DataFrame(rows))
+    _append(transaction, "model_versions", [row])
+    _append(transaction, "model_evaluations", [{"version": model.version, **f} for f in figures.get("evaluations", [])])
+
+
+def _append(transaction: Transaction, table: str, rows: Sequence[Mapping[str, object]]) -> None:
+    transaction.append(table, pl.DataFrame(rows, schema=TABLES[table].polars_schema))
 
 
 def _shipped() -> ModelVersion:
@@ -84,15 +120,23 @@ def _shipped() -> ModelVersion:
     return ModelVersion(f"shipped-{_digest(folder)}", folder, SHIPPED)
 
 
+def _in_folder(path: Path) -> ModelVersion:
+    folder = path.resolve()
+    return ModelVersion(f"{folder.name}-{_digest(folder)}", folder, str(folder))
+
+
 def _digest(folder: Path) -> str:
     weights = folder / _WEIGHTS
     if not weights.is_file():
         raise ModelError(f"{folder} is not a model folder: expected {_WEIGHTS} in it")
-    return hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
-def _figures(folder: Path) -> Mapping[str, Any]:
-    """What the model's card says of it, for programs; a folder without has none."""
-    path = folder / _FIGURES
-    figures: Mapping[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    return figures
+def _json(path: Path) -> Mapping[str, Any]:
+    """What a model's files say of it, for programs."""
+    try:
+        values: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read as JSON: {error}; export the model again") from None
+    return values

@@ -9,25 +9,38 @@ import logging
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import typer
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
 from prefect.settings import (
-    PREFECT_LOGGING_LEVEL,
     PREFECT_SERVER_ANALYTICS_ENABLED,
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     temporary_settings,
 )
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from ecner.cli import (
+    PLAIN,
+    ConfigOption,
+    DebugOption,
+    FromOption,
+    FullOption,
+    ToOption,
+    make_selection,
+    run_command,
+    user_errors,
+)
 from ecner.config import load_settings
 from ecner.nightly.extract import Extracted
 from ecner.nightly.plan import Plan, Selection
 from ecner.nightly.report import Report
 from ecner.nightly.run import Night, prepare
 
+command = typer.Typer(**PLAIN)
 _STARTUP_SECONDS = 180  # a busy two-core machine needs over half a minute to start Prefect's temporary server
 
 
@@ -59,10 +72,7 @@ def report_night(night: Night, plan: Plan, extracted: Sequence[Extracted]) -> Re
 
 
 # One shard at a time: the model uses every core, or the whole GPU, by itself.
-_ONE_AT_A_TIME: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
-
-
-@flow(name="extract", task_runner=_ONE_AT_A_TIME)
+@flow(name="extract", task_runner=cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=1)))
 def extract(
     config: Path | None = None, first: date | None = None, last: date | None = None, *, full: bool = False
 ) -> Report:
@@ -84,25 +94,38 @@ def run(config: Path | None, selection: Selection, *, debug: bool = False) -> Re
     """
     prepare(load_settings(config), selection)
     if not debug:
-        for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine"):
-            logging.getLogger(name).addFilter(_without_traceback)
+        for handler in logging.getLogger().handlers:  # Prefect's console; its server gets it all
+            handler.addFilter(_is_no_failure)
     with temporary_settings(
         {
             PREFECT_SERVER_ANALYTICS_ENABLED: False,
             PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: _STARTUP_SECONDS,
-            PREFECT_LOGGING_LEVEL: "DEBUG" if debug else PREFECT_LOGGING_LEVEL.value(),
         }
     ):
         return extract(config, selection.first, selection.last, full=selection.full)
 
 
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """The error goes to the user once, as one message; Prefect's copy of it would be a traceback."""
-    record.exc_info = None
-    return True
+def _is_no_failure(record: logging.LogRecord) -> bool:
+    """The error goes to the user once, as one message; Prefect tells it once a task and twice a flow."""
+    return record.levelno < logging.ERROR and "Failed(" not in record.getMessage()
+
+
+@command.command()
+def main(
+    config: ConfigOption = None,
+    first: FromOption = None,
+    last: ToOption = None,
+    full: FullOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """One night as a Prefect flow; without a source, over the shipped sample.
+
+    \b
+    Example: python -m flows.extract --config nightly.yaml
+    """
+    with user_errors(debug=debug):
+        typer.echo(run(config, make_selection(first, last, full=full), debug=debug).to_text())
 
 
 if __name__ == "__main__":
-    from ecner.cli import run_flow
-
-    run_flow("extract")
+    run_command(command)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ecner.errors import UsageError
 from ecner.inference.windows import Window, cut
 from ecner.labels import Span
 from ecner.model.checkpoint import Checkpoint
@@ -255,10 +256,18 @@ def pack(lengths: NDArray[np.int64], budget: int) -> Iterator[slice]:
 
 
 def resolve_device(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
-    """The device and dtype to read with; ``auto`` is CUDA where there is one and bfloat16 on it."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    chosen = torch.device(device)
+    """The device and dtype to read with; ``auto`` is CUDA where there is one and bfloat16 on it.
+
+    Raises:
+        UsageError: no such device, or not on this machine.
+    """
+    has_cuda = torch.cuda.is_available()
+    try:
+        chosen = torch.device(("cuda" if has_cuda else "cpu") if device == "auto" else device)
+    except RuntimeError:
+        raise UsageError(f"device is {device!r}: expected auto, cpu, cuda or cuda:N") from None
+    if chosen.type == "cuda" and not has_cuda:
+        raise UsageError(f"device is {device!r}, but torch finds no CUDA here: expected auto or cpu")
     if dtype == "auto":
         return chosen, torch.bfloat16 if chosen.type == "cuda" else torch.float32
     return chosen, {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]

@@ -55,13 +55,13 @@ def extract_shard(
         ModelError: the model cannot be loaded.
     """
     began = time.perf_counter()
-    texts = pl.read_parquet(shard)
+    texts = lake.read(shard)
     digest = hashlib.sha256("".join(texts["text_hash"].to_list()).encode()).hexdigest()[:32]
     target = lake.Lake(Path(lake_uri)).reading(model.fingerprint, digest)
     chars = int(texts["text"].str.len_chars().sum())
     if target.exists():
         return Extracted(str(target), len(texts), chars, {"total": 0.0, "forward": 0.0, "decode": 0.0})
-    reader = _reader(model.folder, settings.device, settings.dtype, settings.decoder, batch_chars)
+    reader = _reader(model, settings.device, settings.dtype, settings.decoder, batch_chars)
     before = dict(reader.seconds)
     lake.write(target, pl.concat([_read(reader, part) for part in texts.iter_slices(_TEXTS_AT_ONCE)]))
     spent = {name: reader.seconds[name] - before[name] for name in before}
@@ -69,9 +69,9 @@ def extract_shard(
 
 
 @lru_cache(maxsize=1)
-def _reader(folder: str, device: str, dtype: str, decoder: str, batch_chars: int | None) -> Reader:
+def _reader(model: ReadingModel, device: str, dtype: str, decoder: str, batch_chars: int | None) -> Reader:
     """The one model of this process."""
-    checkpoint = Checkpoint.load(Path(folder))
+    checkpoint = Checkpoint.load(Path(model.folder))
     return Reader(checkpoint, device=device, dtype=dtype, decoder=decoder, max_batch_chars=batch_chars)  # type: ignore[arg-type]
 
 

@@ -1,10 +1,15 @@
 """Files of runs: where each stage leaves what the next one takes up. A file is there whole, or not at all."""
 
 import os
+import shutil
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
+
+from ecner.errors import RunError
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,30 @@ class Lake:
         """What a fingerprint read in a set of texts: named by its content, so a later run takes up finished work."""
         return self.root / "readings" / fingerprint / f"{digest}.parquet"
 
+    def clear(self, until: datetime) -> None:
+        """Removes what runs have left until then, half-written files included."""
+        for path in [*self.root.glob("runs/*"), *self.root.glob("readings/*/*")]:
+            with suppress(FileNotFoundError):  # somebody else was quicker
+                if datetime.fromtimestamp(path.stat().st_mtime, UTC) <= until:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def read(path: Path | str) -> pl.DataFrame:
+    """A file that was written here; its folders may have the characters of a glob in their names."""
+    return pl.read_parquet(path, glob=False)
+
 
 def write(path: Path, frame: pl.DataFrame) -> Path:
-    """Writes a Parquet file under another name first: a killed writer leaves no half file behind that name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes a Parquet file under another name first: a killed writer leaves no half file behind that name.
+
+    Raises:
+        RunError: the folder cannot be made or written.
+    """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    frame.write_parquet(unfinished)
-    unfinished.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        frame.write_parquet(unfinished)
+        unfinished.replace(path)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error}; check lake.uri and the room on its disk") from error
     return path

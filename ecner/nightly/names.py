@@ -78,5 +78,7 @@ def _entries(path: Path, loaded: Any) -> list[tuple[str, str, str]]:
         for canonical, aliases in names.items():
             if not isinstance(aliases, list | None):
                 raise UsageError(f"{shape}, got {type(aliases).__name__} under {entity_type}.{canonical}")
-            found.extend((str(entity_type), str(canonical), str(alias)) for alias in [canonical, *(aliases or [])])
+            found.extend((entity_type, canonical, alias) for alias in [canonical, *(aliases or [])])
+    if other := [value for entry in found for value in entry if not isinstance(value, str)]:
+        raise UsageError(f"the lexicon {path} holds {other[0]!r} where text is expected: put it in quotes")
     return found

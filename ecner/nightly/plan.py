@@ -1,10 +1,12 @@
 """Plan a night: read what is new or changed, settle it row by row, and lay out the texts that must be read."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -96,7 +98,7 @@ class _Night:
     selection: Selection
     files: lake.RunFiles
     settings: RunSettings
-    today: date
+    now: datetime
     tally: _Tally
 
 
@@ -117,10 +119,10 @@ def make_plan(
         RunError: the source or the warehouse failed on the way.
     """
     files = lake.Lake(Path(settings.lake.uri)).run(run_id)
-    today = datetime.now(UTC).date()
-    night = _Night(run_id, model, selection, files, settings.run, today, _Tally())
+    night = _Night(run_id, model, selection, files, settings.run, datetime.now(UTC), _Tally())
+    has_watermark = settings.source.watermark_column is not None
     with warehouse.connect() as reader:
-        low = _watermark(reader, source.name) if selection.by_watermark and "watermark" in source.columns else None
+        low = _watermark(reader, source.name) if has_watermark and selection.by_watermark else None
         rejected = list(_spread(night, settings, source, low))
         changed = []
         for bucket in range(settings.run.shards):
@@ -140,15 +142,23 @@ def make_plan(
         texts_unique=sum(unique for _, unique, _ in shards),
         texts_inferred=sum(unread for _, _, unread in shards),
         watermark_low=low,
-        watermark_high=tally.watermark if selection.by_watermark else None,
+        watermark_high=_high(night) if selection.by_watermark else None,
     )
 
 
 def _watermark(reader: Reader, source: str) -> datetime | None:
     """The highest watermark that a run over this source has published."""
     runs = reader.read("extraction_runs", where={"source": source, "status": "succeeded"}, columns=["watermark_high"])
-    high: datetime | None = runs["watermark_high"].max()  # type: ignore[assignment]
-    return high
+    return _latest(runs["watermark_high"].max())
+
+
+def _high(night: _Night) -> datetime | None:
+    """The watermark that this run has reached; never in the future, or one wrong time would hide later rows."""
+    return None if night.tally.watermark is None else min(night.tally.watermark, night.now)
+
+
+def _latest(*times: Any) -> datetime | None:
+    return max((time for time in times if time is not None), default=None)
 
 
 def _spread(night: _Night, settings: Settings, source: ParquetSource, low: datetime | None) -> Iterator[Path]:
@@ -159,10 +169,7 @@ def _spread(night: _Night, settings: Settings, source: ParquetSource, low: datet
         checked = check(batch, first_row=first_row, time_zone=settings.source.time_zone)
         first_row += batch.num_rows
         rows, rejected = _since(checked.rows, since), _since(checked.rejected, since)
-        night.tally.watermark = max(
-            (t for t in (night.tally.watermark, *_highest(rows), *_highest(rejected)) if t is not None),
-            default=None,
-        )
+        night.tally.watermark = _latest(night.tally.watermark, rows["watermark"].max(), rejected["watermark"].max())
         night.tally.rejected += len(rejected)
         hashed = rows.with_columns(
             text_hash=hash_texts(rows["text"]),
@@ -181,11 +188,6 @@ def _since(rows: pl.DataFrame, since: datetime | None) -> pl.DataFrame:
     return rows.filter(pl.col("watermark").is_null() | (pl.col("watermark") >= pl.lit(since, TIME)))
 
 
-def _highest(rows: pl.DataFrame) -> Iterable[datetime | None]:
-    highest: datetime | None = rows["watermark"].max()  # type: ignore[assignment]
-    return (highest,)
-
-
 def hash_texts(texts: pl.Series) -> pl.Series:
     """Identity of each text: the first 32 hex digits of its SHA-256 in UTF-8. Equal texts are hashed once."""
     distinct = texts.unique()
@@ -195,7 +197,7 @@ def hash_texts(texts: pl.Series) -> pl.Series:
 
 def _settle(night: _Night, bucket: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """One row an id: the newest updated_at, then the last in the source; the others are rejected."""
-    pieces = [pl.read_parquet(path) for path in night.files.pieces("rows", bucket)]
+    pieces = [lake.read(path) for path in night.files.pieces("rows", bucket)]
     schema = pl.Schema({**ROWS, "text_hash": pl.String()})
     rows = pl.concat(pieces) if pieces else pl.DataFrame(schema=schema)
     ordered = rows.sort("updated_at", "source_row", nulls_last=False)
@@ -224,7 +226,7 @@ def _compare(night: _Night, reader: Reader, rows: pl.DataFrame, bucket: int) -> 
             local_date(pl.col("created_at"), night.settings.time_zone),
             "partition_date",
             "review_date",
-            pl.lit(night.today),
+            pl.lit(night.now.astimezone(ZoneInfo(night.settings.time_zone)).date()),
         ),
         review_date_known="review_date",
     )
@@ -234,7 +236,8 @@ def _compare(night: _Night, reader: Reader, rows: pl.DataFrame, bucket: int) -> 
     same_text = (pl.col("text_hash") == pl.col("text_hash_known")).fill_null(value=False)
     stale = pl.lit(night.selection.full) & (pl.col("fingerprint") != night.model.fingerprint)
     differs = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_known")) for name in _FACTS)
-    older = (pl.col("updated_at") < pl.col("updated_at_known")).fill_null(value=False)
+    # as within a night, a row without updated_at is the oldest
+    older = (pl.col("updated_at") < pl.col("updated_at_known")).fill_null(pl.col("updated_at_known").is_not_null())
     keeps = same_text & ~stale
     changed = chosen.filter(~older & (is_new | differs | stale)).with_columns(
         fingerprint=pl.when(keeps).then("fingerprint").otherwise(pl.lit(night.model.fingerprint)),
@@ -271,7 +274,7 @@ def _write_texts(night: _Night, reader: Reader, chosen: pl.DataFrame, changed: p
 def _shards(night: _Night) -> Iterator[tuple[Path | None, int, int]]:
     """Each shard's file, where it has texts to read, by hash; how many texts it knows, and how many it reads."""
     for shard in range(night.settings.shards):
-        pieces = [pl.read_parquet(path) for path in night.files.pieces("texts", shard)]
+        pieces = [lake.read(path) for path in night.files.pieces("texts", shard)]
         if pieces:
             texts = pl.concat(pieces).group_by("text_hash").agg(pl.col("text").drop_nulls().first()).sort("text_hash")
             unread = texts.drop_nulls()

@@ -10,6 +10,8 @@ from itertools import chain
 import polars as pl
 
 from ecner.config import ModelSettings
+from ecner.errors import RunError
+from ecner.nightly import lake
 from ecner.nightly.aggregate import calendar, entity_daily, entity_pairs_daily
 from ecner.nightly.extract import READINGS
 from ecner.nightly.names import Lexicon
@@ -59,14 +61,15 @@ def publish(warehouse: Warehouse, plan: Plan, readings: Sequence[str], rules: Ru
     """Writes all that a run found, closes it in the ledger and moves the watermark, or leaves no trace.
 
     Raises:
-        RunError: the warehouse refused; nothing of the run is in it.
+        RunError: the warehouse refused, or another run has begun; nothing of the run is in it.
     """
     with warehouse.begin() as transaction:
         for path in readings:
-            _cache(transaction, pl.read_parquet(path), plan.model.fingerprint)
+            _cache(transaction, lake.read(path), plan.model.fingerprint)
         days: set[date] = set()
         mentions = 0
-        for reviews in chain(_changed(plan), _whole_history(transaction) if _rules_changed(transaction, rules) else ()):
+        history = _history(transaction, plan.run_id) if _rules_changed(transaction, rules) else ()
+        for reviews in chain(_changed(plan), history):
             mentions += _replace(transaction, reviews, plan.run_id, rules)
             days.update(reviews["review_date"].to_list(), reviews["former_date"].drop_nulls().to_list())
         _recompute(transaction, days)
@@ -90,13 +93,13 @@ def _cache(transaction: Transaction, readings: pl.DataFrame, fingerprint: str) -
 def _changed(plan: Plan) -> Iterator[pl.DataFrame]:
     """The reviews that the plan found new or changed."""
     for path in plan.changed:
-        yield from pl.read_parquet(path).iter_slices(_REVIEWS_AT_ONCE)
+        yield from lake.read(path).iter_slices(_REVIEWS_AT_ONCE)
 
 
-def _whole_history(transaction: Transaction) -> Iterator[pl.DataFrame]:
-    """All reviews published so far, those of this run included."""
+def _history(transaction: Transaction, run_id: str) -> Iterator[pl.DataFrame]:
+    """All reviews that earlier runs published and this one has left as they are."""
     for page in transaction.pages("review_coverage", size=_REVIEWS_AT_ONCE):
-        yield page.with_columns(former_date="review_date")
+        yield page.filter(pl.col("run_id") != run_id).with_columns(former_date="review_date")
 
 
 def _rules_changed(transaction: Transaction, rules: Rules) -> bool:
@@ -150,9 +153,13 @@ def _recompute(transaction: Transaction, days: set[date]) -> None:
 
 
 def _close(transaction: Transaction, plan: Plan, rules: Rules, mentions: int) -> None:
-    """Writes the rejections and ends the run in the ledger."""
+    """Writes the rejections and ends the run in the ledger.
+
+    Raises:
+        RunError: a run that was started since has taken this one for dead.
+    """
     for path in plan.rejected:
-        rows = pl.read_parquet(path).with_columns(run_id=pl.lit(plan.run_id))
+        rows = lake.read(path).with_columns(run_id=pl.lit(plan.run_id))
         transaction.append("rejected_reviews", rows)
     closed = {
         "status": "succeeded",
@@ -160,7 +167,8 @@ def _close(transaction: Transaction, plan: Plan, rules: Rules, mentions: int) ->
         "mentions_out": mentions,
         "publish_hash": rules.digest,
     } | counts(plan)
-    transaction.update("extraction_runs", {"run_id": plan.run_id}, closed)
+    if not transaction.update("extraction_runs", {"run_id": plan.run_id, "status": "running"}, closed):
+        raise RunError(f"run {plan.run_id} was closed as abandoned when another run began: let one end before the next")
 
 
 def counts(plan: Plan) -> dict[str, object]:

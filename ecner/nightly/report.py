@@ -12,18 +12,22 @@ from ecner.storage.query import run_query
 from ecner.storage.warehouse import Warehouse
 
 TYPES: Mapping[str, str] = {"brand": "brands", "product": "products", "model_number": "model numbers"}
-_TOP = 10
-_MOVERS = 5
 _FOUND = """
-select entity_type, canonical, sum(mention_count) as mentions, sum(review_count) as reviews
-from entity_daily group by entity_type, canonical order by sum(review_count) desc, canonical
+select entity_type, canonical, mentions, reviews
+from (
+    select entity_type, canonical,
+        cast(sum(mention_count) as bigint) as mentions, cast(sum(review_count) as bigint) as reviews,
+        row_number() over (partition by entity_type order by sum(review_count) desc, canonical) as place
+    from entity_daily group by entity_type, canonical
+) as found
+where place <= 10 order by entity_type, place
 """
 _PERIOD = "select min(review_date) as first, max(review_date) as last, count(*) as reviews from review_coverage"
 _MOVED = """
 select week_start, entity_type, canonical, previous_review_count, review_count, change
 from week_over_week_movers
 where week_start = (select max(week_start) from week_over_week_movers) and entity_type in ('brand', 'model_number')
-order by abs(change) desc, canonical
+order by abs(change) desc, canonical limit 5
 """
 
 
@@ -79,7 +83,7 @@ class Report:
         if len(self.movers):
             lines += ["", "moved most against the week before (reviews)"]
             lines += [
-                f"  {m['canonical']:<20}{m['previous_review_count']:>6} -> {m['review_count']}"
+                f"  {_plain(m['canonical']):<20}{m['previous_review_count']:>6} -> {m['review_count']}"
                 for m in self.movers.to_dicts()
             ]
         return "\n".join(lines)
@@ -93,7 +97,7 @@ class Report:
         ]
         lines += ["", f"{self.reviews:,} reviews, {self.period}", ""]
         lines += ["| place | " + " | ".join(TYPES.values()) + " |", "|---|" + "---|" * len(TYPES)]
-        for place in range(_TOP):
+        for place in range(max(map(len, self.top.values()))):
             names = (_entry(self.top[entity_type], place) for entity_type in TYPES)
             lines.append(f"| {place + 1} | {' | '.join(names)} |")
         return "\n".join(lines)
@@ -120,13 +124,12 @@ def make_report(settings: Settings, warehouse: Warehouse, plan: Plan, extracted:
         plan=plan,
         mentions=run["mentions_out"][0],
         rejections=dict(counts.iter_rows()),
-        period=f"{period['first']} to {period['last']}",
+        period=f"{period['first']} to {period['last']}" if period["reviews"] else "none published yet",
         reviews=period["reviews"],
         top={
-            entity_type: found.filter(pl.col("entity_type") == entity_type).drop("entity_type").head(_TOP)
-            for entity_type in TYPES
+            entity_type: found.filter(pl.col("entity_type") == entity_type).drop("entity_type") for entity_type in TYPES
         },
-        movers=run_query(url, None, _MOVED).head(_MOVERS),
+        movers=run_query(url, None, _MOVED),
         chars=sum(part.chars for part in extracted if part.seconds["total"]),
         seconds={name: sum(part.seconds[name] for part in extracted) for name in ("total", "forward", "decode")},
         warehouse=redacted(url),
@@ -135,7 +138,7 @@ def make_report(settings: Settings, warehouse: Warehouse, plan: Plan, extracted:
 
 def _columns(top: pl.DataFrame) -> Iterator[str]:
     """Five entities a line, each with the number of its reviews."""
-    entries = [f"{row['canonical']} {row['reviews']:,}" for row in top.to_dicts()]
+    entries = [f"{_plain(row['canonical'])} {row['reviews']:,}" for row in top.to_dicts()]
     yield from (f"  {'   '.join(entries[i : i + 5])}" for i in range(0, len(entries), 5))
     if not entries:
         yield "  none"
@@ -148,4 +151,9 @@ def _entry(top: pl.DataFrame, place: int) -> str:
 
 def _cell(text: str) -> str:
     """Customers' words in a Markdown table."""
-    return "".join(f"\\{c}" if c in "|\\`*_[]<>" else c for c in text)
+    return "".join(f"\\{c}" if c in "|\\`*_[]<>" else c for c in _plain(text))
+
+
+def _plain(text: str) -> str:
+    """Customers' words without what would steer a terminal: control characters and changes of direction."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,12 +1,13 @@
 """Raw batches to rows: one definition of what each rule rejects; what is rejected keeps its place and its reason."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import datetime
-from zoneinfo import ZoneInfo
+from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
+
+from ecner.nightly.source import is_text
 
 TIME = pl.Datetime("us", "UTC")
 ROWS = pl.Schema(
@@ -33,15 +34,24 @@ REJECTED = pl.Schema(
 )
 _TIMES = ("created_at", "updated_at", "watermark")
 _FIRST, _LAST = datetime(1, 1, 15), datetime(9999, 12, 15)  # noqa: DTZ001 - local dates and their weeks stay in range
-_DETAIL_CHARS = 200
+_ZONED = ("%+", "%Y-%m-%d %H:%M%#z")
+_NAIVE = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+_SHOWN_CHARS = 200
 
 
-@dataclass(frozen=True)
-class Checked:
+class Checked(NamedTuple):
     """A batch after the rules: rows that go on (schema ROWS) and those that do not (schema REJECTED)."""
 
     rows: pl.DataFrame
     rejected: pl.DataFrame
+
+
+class _Rule(NamedTuple):
+    """What is wrong with a row, over our columns, the values as ``given_``, bytes that are not UTF-8 as ``bytes_``."""
+
+    name: str
+    applies: pl.Expr
+    detail: pl.Expr
 
 
 def check(batch: pa.RecordBatch, *, first_row: int, time_zone: str) -> Checked:
@@ -52,55 +62,47 @@ def check(batch: pa.RecordBatch, *, first_row: int, time_zone: str) -> Checked:
         first_row: number of the batch's first row in the source.
         time_zone: of times without one.
     """
-    arrow = {name: _decoded(batch.column(name)) for name in batch.schema.names}
-    raw = pl.DataFrame(
-        {name: pl.from_arrow(array) for name, (array, _) in arrow.items()}, nan_to_null=False
-    ).with_row_index("source_row", offset=first_row)
-    broken = pl.DataFrame({name: pl.Series(flags, dtype=pl.Boolean) for name, (_, flags) in arrow.items()})
-    converted = raw.with_columns(pl.col("source_row").cast(pl.Int64)).select(
-        "source_row",
-        *(_convert(name, raw.schema.get(name), time_zone) for name in ROWS.names() if name != "source_row"),
+    decoded = {name: _decoded(batch.column(name)) for name in batch.schema.names}
+    given = pl.DataFrame({name: pl.from_arrow(array) for name, (array, _) in decoded.items()})
+    broken = [pl.Series(f"bytes_{name}", shown) for name, (_, shown) in decoded.items() if any(shown)]
+    frame = given.select(
+        pl.int_range(first_row, first_row + pl.len()).alias("source_row"),
+        *(_converted(name, given.schema.get(name), time_zone) for name in ROWS.names()[1:]),
+        *broken,
+        pl.all().name.prefix("given_"),
     )
-    reason = _reason(raw, converted, broken)
-    judged = converted.with_columns(reason=reason)
-    rejected = judged.filter(pl.col("reason").is_not_null()).select(
+    rules = list(_rules(frame))
+    is_rejected = frame.select(pl.any_horizontal(rule.applies for rule in rules).fill_null(value=False)).to_series()
+    rejected = frame.filter(is_rejected).select(
         "source_row",
-        review_id=_escaped("review_id"),
-        reason=pl.col("reason").str.splitn(":", 2).struct.field("field_0"),
-        detail=pl.col("reason").str.splitn(":", 2).struct.field("field_1"),
+        review_id=pl.col("review_id").str.replace_all("\0", "\\u0000", literal=True),
+        reason=pl.coalesce(pl.when(rule.applies).then(pl.lit(rule.name)) for rule in rules),
+        detail=pl.coalesce(pl.when(rule.applies).then(rule.detail) for rule in rules),
         watermark="watermark",
     )
-    return Checked(
-        judged.filter(pl.col("reason").is_null()).select(pl.col(n).cast(t) for n, t in ROWS.items()),
-        rejected.cast(REJECTED),
-    )
+    rows = frame.filter(~is_rejected).select(ROWS.names())
+    assert rows.schema == ROWS, rows.schema  # noqa: S101
+    return Checked(rows, rejected.cast(REJECTED))
 
 
-def _decoded(array: pa.Array) -> tuple[pa.Array, list[bool]]:
-    """Text as valid UTF-8, and where it was not; files may hold any bytes under a text type."""
+def _decoded(array: pa.Array) -> tuple[pa.Array, list[str | None]]:
+    """Values that Polars knows, text as valid UTF-8; and the bytes that were not, as files may hold any as text."""
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    clean = [False] * len(array)
-    if not _holds_bytes(array.type):
-        return array, clean
+    if pa.types.is_timestamp(array.type) and array.type.tz is not None:
+        return array.cast(pa.timestamp(array.type.unit, "UTC")), []  # the same time under a zone known everywhere
+    if not is_text(array.type):
+        return array, []
     raw = array.cast(pa.large_binary())
     try:
-        return raw.cast(pa.large_string()), clean
+        return raw.cast(pa.large_string()), []
     except pa.ArrowInvalid:  # rare: some row of the batch is damaged; find which
         values = raw.to_pylist()
-        broken = [value is not None and not _is_utf8(value) for value in values]
-        texts = [None if bad or value is None else value.decode() for value, bad in zip(values, broken, strict=True)]
-        return pa.array(texts, pa.large_string()), broken
-
-
-def _holds_bytes(kind: pa.DataType) -> bool:
-    return any(
-        check(kind)
-        for check in (
-            pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
-            pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view,
-        )
-    )  # fmt: skip
+    escaped = [
+        None if value is None or _is_utf8(value) else value.decode(errors="backslashreplace") for value in values
+    ]
+    texts = [None if value is None or bad else value.decode() for value, bad in zip(values, escaped, strict=True)]
+    return pa.array(texts, pa.large_string()), escaped
 
 
 def _is_utf8(value: bytes) -> bool:
@@ -111,97 +113,93 @@ def _is_utf8(value: bytes) -> bool:
     return True
 
 
-def _convert(name: str, dtype: pl.DataType | None, time_zone: str) -> pl.Expr:
+def _converted(name: str, dtype: pl.DataType | None, time_zone: str) -> pl.Expr:
     """A column as ROWS has it; what cannot be converted becomes null, and is then told from what was null."""
     column = pl.col(name)
     if dtype is None or dtype == pl.Null:
-        return pl.lit(None, ROWS[name]).alias(name)
-    if name == "rating":
+        converted = pl.lit(None, ROWS[name])
+    elif name == "rating":
         rating = column.cast(pl.Float64, strict=False)
-        return pl.when(rating.is_finite()).then(rating).alias(name)
-    if name == "partition_date":
-        text = column.cast(pl.String)
-        return pl.coalesce(text.str.to_date("%Y-%m-%d", strict=False), text.str.to_date("%Y%m%d", strict=False)).alias(
-            name
-        )
-    if name in _TIMES:
-        return _time(column, dtype, time_zone).alias(name)
-    return column.cast(pl.String)
+        converted = pl.when(rating.is_finite()).then(rating)
+    elif name == "partition_date":
+        converted = _within(pl.coalesce(column.str.to_date(form, strict=False) for form in ("%Y-%m-%d", "%Y%m%d")))
+    elif name in _TIMES:
+        converted = _time(column, dtype, time_zone)
+    else:
+        converted = column.cast(pl.String)
+    return converted.alias(name)
 
 
 def _time(column: pl.Expr, dtype: pl.DataType, time_zone: str) -> pl.Expr:
-    """UTC; naive times are in ``time_zone`` (the earlier of two where a clock was put back)."""
+    """UTC of times, or of text in ISO 8601 (a blank for the T and / for - will do); naive ones are in ``time_zone``."""
     if dtype == pl.String:
-        zoned = column.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
-        column = column.str.to_datetime(time_unit="us", strict=False)
-        return pl.coalesce(zoned, _localised(column, time_zone))
+        text = column.str.strip_chars().str.replace("T", " ", literal=True).str.replace_all("/", "-", literal=True)
+        zoned = [text.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False) for form in _ZONED]
+        naive = [text.str.to_datetime(form, time_unit="us", strict=False) for form in _NAIVE]
+        return pl.coalesce(_within(pl.coalesce(zoned)), _localised(_within(pl.coalesce(naive)), time_zone))
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
-        return _within(column.dt.convert_time_zone("UTC").cast(TIME))
-    return _localised(_within(column.cast(pl.Datetime("us"))), time_zone)
+        return _within(column).cast(TIME)
+    return _localised(_within(column).cast(pl.Datetime("us")), time_zone)
 
 
 def _localised(column: pl.Expr, time_zone: str) -> pl.Expr:
-    return column.dt.replace_time_zone(time_zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
+    """UTC of naive times: the earlier of two where a clock was put back, the offset before where it was put on."""
+
+    def localised(times: pl.Expr) -> pl.Expr:
+        zoned = times.dt.replace_time_zone(time_zone, ambiguous="earliest", non_existent="null")
+        return zoned.dt.convert_time_zone("UTC")
+
+    day = pl.duration(days=1)
+    return pl.coalesce(localised(column), localised(column - day) + day)
 
 
 def _within(column: pl.Expr) -> pl.Expr:
-    """Times that every database can hold; others count as unreadable."""
-    naive = column.dt.replace_time_zone(None)
-    return pl.when(naive.is_between(_FIRST, _LAST)).then(column)
+    """Times and days that every database can hold; others count as unreadable."""
+    day = column.dt.date()
+    return pl.when(day.is_between(_FIRST.date(), _LAST.date())).then(column)
 
 
-def _reason(raw: pl.DataFrame, rows: pl.DataFrame, broken: pl.DataFrame) -> pl.Series:
-    """The first rule that each row breaks, as ``rule:detail``; null where none."""
-    no_utf8 = [
-        pl.when(broken[c]).then(pl.lit(f"invalid_utf8:{c} holds bytes that are not UTF-8")) for c in broken.columns
-    ]
-    unreadable = [
-        pl.when(raw[name].is_not_null() & rows[name].is_null() & _is_a_value(raw[name])).then(
-            pl.format("wrong_type:{} is {}", pl.lit(name), _shown(raw[name]))
-        )
-        for name in ("rating", *_TIMES)
-        if name in raw.columns
-    ]
-    review_id, product_id, text = rows["review_id"], rows["product_id"], rows["text"]
-    return rows.select(
-        pl.coalesce(
-            *no_utf8,
-            pl.when(review_id.is_null()).then(pl.lit("null_id:review_id is null")),
-            pl.when(review_id.str.strip_chars() == "").then(pl.lit("bad_id:review_id is blank")),
-            pl.when(review_id.str.contains("\0", literal=True)).then(pl.lit("bad_id:review_id holds a NUL")),
-            pl.when(product_id.str.contains("\0", literal=True)).then(pl.lit("bad_id:product_id holds a NUL")),
-            pl.when(text.is_null()).then(pl.lit("null_text:text is null")),
-            pl.when(text.str.strip_chars() == "").then(
-                pl.format("blank_text:{} character(s), all white space", text.str.len_chars())
-            ),
-            *unreadable,
-            pl.lit(None, pl.String),
-        ).alias("reason")
-    ).to_series()
+def _rules(frame: pl.DataFrame) -> Iterator[_Rule]:
+    """The rules in the order in which they are applied."""
+    for column in (name.removeprefix("bytes_") for name in frame.columns if name.startswith("bytes_")):
+        shown = pl.format("{} is not UTF-8: {}", pl.lit(column), _shown(pl.col(f"bytes_{column}")))
+        yield _Rule("invalid_utf8", pl.col(f"bytes_{column}").is_not_null(), shown)
+    review_id, text = pl.col("review_id"), pl.col("text")
+    yield _Rule("null_id", review_id.is_null(), pl.lit("review_id is null"))
+    yield _Rule("bad_id", _is_blank(review_id), pl.lit("review_id is blank"))
+    for name in ("review_id", "product_id"):
+        yield _Rule("bad_id", pl.col(name).str.contains("\0", literal=True), pl.lit(f"{name} holds a NUL"))
+    yield _Rule("null_text", text.is_null(), pl.lit("text is null"))
+    yield _Rule(
+        "blank_text", _is_blank(text), pl.format("text is {} character(s) of white space", text.str.len_chars())
+    )
+    for name in ("rating", *_TIMES, "partition_date"):
+        if f"given_{name}" in frame.columns:
+            given, dtype = pl.col(f"given_{name}"), frame.schema[f"given_{name}"]
+            unreadable = pl.col(name).is_null() & _is_a_value(given, dtype)
+            if name == "partition_date":
+                unreadable &= pl.col("created_at").is_null()  # else nobody asks for it
+            shown = pl.lit("not of the years 1 to 9999") if dtype.is_temporal() else _shown(given)
+            yield _Rule("wrong_type", unreadable, pl.format("{} is {}", pl.lit(name), shown))
 
 
-def _is_a_value(column: pl.Series) -> pl.Series:
+def _is_blank(column: pl.Expr) -> pl.Expr:
+    return column.str.strip_chars() == ""
+
+
+def _is_a_value(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """Leaves out what a source writes for null: NaN ratings and empty strings."""
-    if column.dtype == pl.String:
-        return column.str.strip_chars() != ""
-    return column.is_finite() if column.dtype.is_float() else column.is_not_null()
+    if dtype == pl.String:
+        return ~_is_blank(column)
+    return column.is_finite() if dtype.is_float() else column.is_not_null()
 
 
-def _shown(column: pl.Series) -> pl.Expr:
-    return pl.lit(column.cast(pl.String, strict=False).str.slice(0, _DETAIL_CHARS).str.escape_regex())
-
-
-def _escaped(name: str) -> pl.Expr:
-    """An id as the ledger of rejections can hold it."""
-    return pl.col(name).str.replace_all("\0", "\\u0000", literal=True).str.slice(0, _DETAIL_CHARS)
+def _shown(column: pl.Expr) -> pl.Expr:
+    """A value as a JSON string, which escapes what no database holds."""
+    text = column.cast(pl.String).str.slice(0, _SHOWN_CHARS)
+    return pl.struct(text.alias("x")).struct.json_encode().str.slice(5).str.strip_suffix("}")
 
 
 def local_date(column: pl.Expr, time_zone: str) -> pl.Expr:
     """The date of a UTC time in a time zone."""
-    return column.dt.convert_time_zone(ZoneInfo(time_zone).key).dt.date()
-
-
-def reasons(rejected: pl.DataFrame) -> Mapping[str, int]:
-    """How many rows each rule rejected."""
-    counts = rejected.group_by("reason").len().sort("reason")
-    return dict(zip(counts["reason"].to_list(), counts["len"].to_list(), strict=True))
+    return column.dt.convert_time_zone(time_zone).dt.date()

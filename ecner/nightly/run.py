@@ -1,7 +1,6 @@
 """A night from end to end: what every way of running it does around and between the stages."""
 
 import secrets
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -10,18 +9,20 @@ from pathlib import Path
 
 import polars as pl
 
-from ecner.config import Settings
-from ecner.errors import EcnerError
+from ecner.config import Settings, redacted
+from ecner.errors import EcnerError, UsageError
 from ecner.inference.reader import resolve_device
 from ecner.model.checkpoint import fingerprint
 from ecner.nightly.extract import Extracted, extract_shard
+from ecner.nightly.lake import Lake
 from ecner.nightly.names import Lexicon
 from ecner.nightly.plan import Plan, ReadingModel, Selection, make_plan
 from ecner.nightly.publish import Rules, publish
 from ecner.nightly.report import Report, make_report
 from ecner.nightly.source import ParquetSource, open_source
-from ecner.registry import register, resolve
+from ecner.registry import ModelVersion, find, register, resolve
 from ecner.resources import resource
+from ecner.storage.query import run_query
 from ecner.storage.warehouse import Warehouse
 
 
@@ -61,7 +62,8 @@ class Night:
     def publish(self, plan: Plan, extracted: Sequence[Extracted]) -> None:
         """Stage 3: writes it all in one transaction."""
         publish(self.warehouse, plan, [part.path for part in extracted], self.rules)
-        self._clear()
+        kept = timedelta(days=self.settings.lake.keep_days)
+        Lake(Path(self.settings.lake.uri)).clear(datetime.now(UTC) - kept)
 
     def report(self, plan: Plan, extracted: Sequence[Extracted]) -> Report:
         """Stage 4: what was found, what was rejected, how fast."""
@@ -90,18 +92,8 @@ class Night:
             transaction.update("extraction_runs", {"status": "running"}, {"status": "abandoned", "finished_at": now})
             model = resolve(self.settings.model.ref, transaction)
             register(transaction, model)
-            transaction.append("extraction_runs", _first_row(self.run_id, self.source.name, now))
-        _, dtype = resolve_device(self.settings.model.device, self.settings.model.dtype)
-        identity = fingerprint(model.folder, decoder=self.settings.model.decoder, dtype=str(dtype))
-        return ReadingModel(model.version, str(model.folder), identity)
-
-    def _clear(self) -> None:
-        """Removes the files of runs that ended over lake.keep_days ago."""
-        root = Path(self.settings.lake.uri)
-        oldest = datetime.now(UTC) - timedelta(days=self.settings.lake.keep_days)
-        for path in [*root.glob("runs/*"), *root.glob("readings/*/*.parquet")]:
-            if datetime.fromtimestamp(path.stat().st_mtime, UTC) <= oldest:
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            transaction.append("extraction_runs", _first_row(self.run_id, self.source.name, model, now))
+        return _pinned(self.settings, model)
 
 
 def prepare(settings: Settings, selection: Selection) -> Night:
@@ -110,8 +102,9 @@ def prepare(settings: Settings, selection: Selection) -> Night:
     Raises:
         UsageError: one of them is wrong.
         DataError: the source cannot be read.
+        ModelError: the model's folder is not one.
     """
-    resolve_device(settings.model.device, settings.model.dtype)
+    _pinned(settings, _named(settings))
     return Night(
         settings=settings,
         selection=selection,
@@ -131,17 +124,32 @@ def run_night(night: Night, *, progress: Callable[[Sequence[str]], Iterable[str]
         return night.report(plan, extracted)
 
 
-def _first_row(run_id: str, source: str, now: datetime) -> pl.DataFrame:
+def _named(settings: Settings) -> ModelVersion:
+    """The model that model.ref means, by a warehouse that is looked at but not made."""
+    try:
+        known = find(run_query(settings.warehouse_url, None, "model_versions"), settings.model.ref)
+    except UsageError:  # no warehouse yet
+        known = None
+    return known or resolve(settings.model.ref)
+
+
+def _pinned(settings: Settings, model: ModelVersion) -> ReadingModel:
+    """The model as this run will read with it."""
+    _, dtype = resolve_device(settings.model.device, settings.model.dtype)
+    identity = fingerprint(model.folder, decoder=settings.model.decoder, dtype=str(dtype))
+    return ReadingModel(model.version, str(model.folder), identity)
+
+
+def _first_row(run_id: str, source: str, model: ModelVersion, now: datetime) -> pl.DataFrame:
     zeros = dict.fromkeys(
         ("reviews_in", "reviews_rejected", "texts_unique", "texts_cached", "texts_inferred", "mentions_out"),
         0,
     )
-    absent = dict.fromkeys(("finished_at", "watermark_low", "watermark_high", "model_version", "error", "publish_hash"))
-    return pl.DataFrame(
-        [{"run_id": run_id, "source": source, "status": "running", "started_at": now, **zeros, **absent}],
-    )
+    absent = dict.fromkeys(("finished_at", "watermark_low", "watermark_high", "error", "publish_hash"))
+    known = {"run_id": run_id, "source": source, "model_version": model.version, "started_at": now}
+    return pl.DataFrame([{**known, "status": "running", **zeros, **absent}])
 
 
 def _one_line(error: BaseException) -> str:
-    """The ledger's reason: the message, or the kind of an error that has none."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """The ledger's reason, without passwords: the message, or the kind of an error that has none."""
+    return redacted(" ".join(str(error).split())) or type(error).__name__

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecner.errors import UsageError
 from ecner.inference.reader import Reader, pack, resolve_device
 from ecner.inference.windows import cut
 from ecner.labels import TagSet, check_spans
@@ -265,3 +266,9 @@ def test_pack_keeps_to_the_budget(lengths, budget):
     for batch, following in itertools.zip_longest(batches, batches[1:]):
         assert len(batch) == 1 or len(batch) * batch[0] <= budget
         assert following is None or (len(batch) + 1) * batch[0] > budget
+
+
+@pytest.mark.parametrize("device", ["tpu-v9", "gpu"] + ([] if torch.cuda.is_available() else ["cuda"]))
+def test_a_device_that_is_not_there_is_a_usage_error(device: str) -> None:
+    with pytest.raises(UsageError, match="expected auto"):
+        resolve_device(device, "auto")

@@ -1,0 +1,102 @@
+"""The figures themselves are held against plain Python in test_publish; here are the rules at their edges."""
+
+from datetime import date
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ecner.nightly.aggregate import calendar, entity_daily, entity_pairs_daily
+from ecner.schema import TABLES
+
+DAY = date(2026, 11, 2)
+
+
+def mentions(*rows: Any):
+    """review_id, entity_type, canonical, and what else differs."""
+    numbers = {}
+    full = []
+    for review_id, entity_type, canonical, more in rows:
+        numbers[review_id] = numbers.get(review_id, 0) + 1
+        full.append({
+            "review_id": review_id, "mention_no": numbers[review_id], "product_id": None, "review_date": DAY,
+            "entity_type": entity_type, "surface": canonical, "canonical": canonical, "start_char": 0, "end_char": 1,
+            "confidence": 0.5, "text_hash": review_id, "model_version": "m", "run_id": "r", **more,
+        })  # fmt: skip
+    return pl.DataFrame(full, schema=TABLES["mentions"].polars_schema, orient="row")
+
+
+def daily(*rows: Any, **ratings: Any):
+    """The one row of the day."""
+    reviews = pl.DataFrame(
+        {"review_id": list(ratings), "rating": list(ratings.values())},
+        schema={"review_id": pl.String, "rating": pl.Float64},
+    )
+    return entity_daily(mentions(*rows), reviews).row(0, named=True)
+
+
+def test_a_review_that_says_it_twice_is_rated_once():
+    row = daily(
+        ("a", "brand", "x", {}), ("a", "brand", "x", {"confidence": 1.0}), ("b", "brand", "x", {}), a=1.0, b=4.0
+    )
+    assert (row["mention_count"], row["review_count"], row["mean_rating"]) == (3, 2, 2.5)
+    assert row["mean_confidence"] == pytest.approx(2 / 3)
+
+
+def test_copies_of_a_text_count_once_beside_the_raw_count():
+    row = daily(("a", "brand", "x", {"text_hash": "t"}), ("b", "brand", "x", {"text_hash": "t"}), a=None, b=None)
+    assert (row["review_count"], row["unique_text_count"], row["mean_rating"]) == (2, 1, None)
+
+
+def test_products_that_are_known():
+    rows = [("a", "brand", "x", {"product_id": p}) for p in ("p", "q", "p", None)]
+    assert daily(*rows, a=1.0)["product_count"] == 2
+    assert daily(("a", "brand", "x", {}), a=1.0)["product_count"] == 0
+
+
+def test_several_models_of_a_day_show():
+    assert (
+        daily(("a", "brand", "x", {}), ("b", "brand", "x", {"model_version": "n"}), a=1.0, b=1.0)["model_version"]
+        == "mixed"
+    )
+    assert daily(("a", "brand", "x", {}), ("b", "brand", "x", {}), a=1.0, b=1.0)["model_version"] == "m"
+
+
+def test_pairs_have_the_brand_on_the_left_and_count_reviews():
+    frame = entity_pairs_daily(
+        mentions(
+            ("a", "brand", "x", {}), ("a", "brand", "x", {}), ("a", "product", "p", {}), ("a", "model_number", "1", {}),
+            ("b", "product", "p", {}), ("b", "brand", "x", {}), ("b", "misc", "z", {}),
+            ("c", "brand", "x", {}), ("d", "product", "p", {}),
+        )
+    )  # fmt: skip
+    assert frame.drop("review_date").rows() == [
+        ("brand", "x", "model_number", "1", 1),
+        ("brand", "x", "product", "p", 2),
+    ]
+
+
+def test_nothing_said():
+    nothing = mentions()
+    reviews = pl.DataFrame(schema={"review_id": pl.String, "rating": pl.Float64})
+    for name, frame in (
+        ("entity_daily", entity_daily(nothing, reviews)),
+        ("entity_pairs_daily", entity_pairs_daily(nothing)),
+    ):
+        assert TABLES[name].validate(frame).is_empty()
+
+
+def test_the_order_of_rows_does_not_matter():
+    rows = [(f"r{n % 7}", "brand", "xy"[n % 2], {"confidence": n / 99, "mention_no": n}) for n in range(60)]
+    reviews = pl.DataFrame({"review_id": [f"r{n}" for n in range(7)], "rating": [n / 3 for n in range(7)]})
+    frame = mentions(*rows)
+    assert entity_daily(frame, reviews).equals(entity_daily(frame.reverse(), reviews.reverse()))
+
+
+def test_the_calendar_covers_the_weeks_beside():
+    frame = calendar(pl.Series([date(2026, 1, 1), date(2026, 1, 3)]))
+    assert frame["date"].to_list() == sorted({*frame["date"]})
+    assert (frame["date"].min(), frame["date"].max()) == (date(2025, 12, 25), date(2026, 1, 10))
+    first = frame.filter(date=date(2026, 1, 1)).row(0, named=True)
+    assert (first["week_start"], first["month_start"]) == (date(2025, 12, 29), date(2026, 1, 1))
+    assert calendar(pl.Series([], dtype=pl.Date)).is_empty()

@@ -1,0 +1,87 @@
+"""Every command of README is run, in README's order, in one folder that holds what they read."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ecner.resources import asset
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+COMMANDS = [
+    line
+    for block in re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    for line in block.splitlines()
+]
+# The first block is what .ci/run types; the suite does not run itself; the full-size night needs a folder of reviews.
+ELSEWHERE = (*COMMANDS[:2], "python -m pytest -m slow", "python -m tests.bench.night REVIEWS_FOLDER")
+SLOW = re.compile("ecner bench|python -m flows|python -m tests.bench.viterbi")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as README's reader may have it: some reviews, some texts, some labels, and the checkout's files."""
+    place = tmp_path_factory.mktemp("readme")
+    (place / "reviews").mkdir()
+    pl.read_parquet(asset("sample/reviews.parquet")).head(12).write_parquet(place / "reviews" / "part-0.parquet")
+    (place / "reviews.txt").write_text("联想的键盘不错\n\n屏幕太小\n", "utf-8")
+    labelled = asset("sample/reviews.jsonl").read_text("utf-8").splitlines(keepends=True)
+    (place / "train.jsonl").write_text("".join(labelled[:8]), "utf-8")
+    (place / "dev.jsonl").write_text("".join(labelled[8:12]), "utf-8")
+    shipped = place / "ecner/assets/sample"
+    shipped.mkdir(parents=True)
+    shutil.copy(asset("sample/reviews.jsonl"), shipped)
+    run("ecner extract", place)  # what the first command leaves behind
+    return place
+
+
+def run(command: str, folder: Path) -> str:
+    """Standard output of a command that must succeed."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ECNER_")}
+    environment |= {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "PREFECT_HOME": str(folder / "prefect"),
+    }
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(command, marks=[pytest.mark.slow] if SLOW.search(command) else [])
+        for command in COMMANDS
+        if command not in ELSEWHERE
+    ],
+)
+def test_a_command_does_what_it_says(command: str, folder: Path) -> None:
+    printed = run(command, folder)
+    assert printed.strip() or "--output" in command, "it printed nothing"
+
+
+def test_the_first_block_is_the_two_commands() -> None:
+    assert COMMANDS[0].endswith("python -m flows.extract")
+    assert COMMANDS[1].endswith("python -m pytest")
+
+
+def test_every_file_that_it_links_to_is_there() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_it_names_every_view_and_every_rule() -> None:
+    for view in (ROOT / "sql/views").glob("*.sql"):
+        assert f"`{view.stem}`" in README, view.stem
+    rules = re.findall(r'_Rule\(\s*"(\w+)"', (ROOT / "ecner/nightly/rows.py").read_text("utf-8"))
+    for rule in {*rules, "repeated_id"}:
+        assert f"`{rule}`" in README, rule
