@@ -128,6 +128,7 @@ class ModelSettings(Section):
     labels: Annotated[Mapping[str, str], BeforeValidator(_from_json)] = Field(
         default_factory=lambda: {"HCCX": "product", "HPPX": "brand", "XH": "model_number", "MISC": "misc"}
     )
+    lexicon: Path | None = None
 
     @model_validator(mode="after")
     def _thresholds_are_of_types(self) -> Self:

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from ecner.errors import ModelError, UsageError
+from ecner.labels import tag_label
 from ecner.resources import asset
 from ecner.schema import TABLES
 from ecner.storage.query import run_query
@@ -109,6 +110,15 @@ def register(transaction: Transaction, model: ModelVersion) -> None:
     }
     _append(transaction, "model_versions", [row])
     _append(transaction, "model_evaluations", [{"version": model.version, **f} for f in figures.get("evaluations", [])])
+
+
+def labels_of(folder: Path) -> set[str]:
+    """Labels that the model in a folder finds.
+
+    Raises:
+        ModelError: its config cannot be read.
+    """
+    return {label for tag in _json(folder / _CONFIG).get("tags", ()) if (label := tag_label(tag))}
 
 
 def _append(transaction: Transaction, table: str, rows: Sequence[Mapping[str, object]]) -> None:

@@ -15,9 +15,7 @@ from ecner.resources import asset
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 COMMANDS = [
-    line
-    for block in re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    for line in block.splitlines()
+    line for block in re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL) for line in block.splitlines()
 ]
 # The first block is what .ci/run types; the suite does not run itself; the full-size night needs a folder of reviews.
 ELSEWHERE = (*COMMANDS[:2], "python -m pytest -m slow", "python -m tests.bench.night REVIEWS_FOLDER")

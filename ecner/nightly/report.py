@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ecner.config import Settings, redacted
+from ecner.config import Settings
 from ecner.nightly.extract import Extracted
 from ecner.nightly.plan import Plan
 from ecner.storage.query import run_query
@@ -71,7 +71,7 @@ class Report:
             "texts": f"{plan.texts_unique:,} different, {plan.texts_cached:,} known, {plan.texts_inferred:,} read",
             "reading": self.speed,
             "mentions": f"{self.mentions:,} published by this run",
-            "warehouse": self.warehouse,
+            "tables": self.warehouse,
         }
 
     def to_text(self) -> str:
@@ -132,7 +132,7 @@ def make_report(settings: Settings, warehouse: Warehouse, plan: Plan, extracted:
         movers=run_query(url, None, _MOVED),
         chars=sum(part.chars for part in extracted if part.seconds["total"]),
         seconds={name: sum(part.seconds[name] for part in extracted) for name in ("total", "forward", "decode")},
-        warehouse=redacted(url),
+        warehouse=warehouse.location,
     )
 
 

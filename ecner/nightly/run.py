@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ecner.config import Settings, redacted
+from ecner.config import ModelSettings, Settings, redacted
 from ecner.errors import EcnerError, UsageError
 from ecner.inference.reader import resolve_device
 from ecner.model.checkpoint import fingerprint
@@ -20,9 +20,8 @@ from ecner.nightly.plan import Plan, ReadingModel, Selection, make_plan
 from ecner.nightly.publish import Rules, publish
 from ecner.nightly.report import Report, make_report
 from ecner.nightly.source import ParquetSource, open_source
-from ecner.registry import ModelVersion, find, register, resolve
+from ecner.registry import ModelVersion, labels_of, register, resolve, resolve_in
 from ecner.resources import resource
-from ecner.storage.query import run_query
 from ecner.storage.warehouse import Warehouse
 
 
@@ -104,13 +103,15 @@ def prepare(settings: Settings, selection: Selection) -> Night:
         DataError: the source cannot be read.
         ModelError: the model's folder is not one.
     """
-    _pinned(settings, _named(settings))
+    model = resolve_in(settings.warehouse_url, settings.model.ref)
+    _pinned(settings, model)
+    _check_thresholds(settings.model, model)
     return Night(
         settings=settings,
         selection=selection,
         source=open_source(settings.source),
         warehouse=Warehouse(settings.warehouse_url),
-        rules=Rules(settings.model, Lexicon.read(resource("configs/lexicon.yaml"))),
+        rules=Rules(settings.model, Lexicon.read(settings.model.lexicon or resource("configs/lexicon.yaml"))),
         run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
     )
 
@@ -124,13 +125,14 @@ def run_night(night: Night, *, progress: Callable[[Sequence[str]], Iterable[str]
         return night.report(plan, extracted)
 
 
-def _named(settings: Settings) -> ModelVersion:
-    """The model that model.ref means, by a warehouse that is looked at but not made."""
-    try:
-        known = find(run_query(settings.warehouse_url, None, "model_versions"), settings.model.ref)
-    except UsageError:  # no warehouse yet
-        known = None
-    return known or resolve(settings.model.ref)
+def _check_thresholds(settings: ModelSettings, model: ModelVersion) -> None:
+    """Refuses thresholds of types that the model does not know: a misspelt one would be passed over in silence."""
+    types = {settings.labels.get(label, label) for label in labels_of(model.folder)}
+    if unknown := sorted(settings.min_confidence.keys() - types):
+        raise UsageError(
+            f"model.min_confidence names {', '.join(unknown)}: expected types that {model.version} finds, "
+            f"{', '.join(sorted(types))}"
+        )
 
 
 def _pinned(settings: Settings, model: ModelVersion) -> ReadingModel:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ecner.config import redacted
 from ecner.errors import RunError
 from ecner.storage.engine import (
     database_file,
@@ -30,6 +31,13 @@ class Warehouse:
         self._url = parse_url(url, schema)
         self._engine = open_engine(self._url)
         self._metadata = sql_tables(schema)
+
+    @property
+    def location(self) -> str:
+        """Where the tables are, for people: a file by its full path, a server without its password."""
+        file = database_file(self._url)
+        url = self._url if file is None else self._url.set(database=str(file.resolve()))
+        return redacted(url.render_as_string(hide_password=True))
 
     def migrate(self) -> None:
         """Makes or updates the tables and views in one transaction; writes nothing where they are current.

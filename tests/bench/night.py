@@ -2,9 +2,9 @@
 
     python -m tests.bench.night ../shared/data/reviews [--work FOLDER]
 
-Checks that each review is covered or rejected, that each mention is its stretch of the text, that the second night reads
-nothing and leaves equal tables, and that Prefect's tables are equal; prints times, peak memory and the reading's profile.
-Exits with 1 if a check or a limit (8 minutes, 3 GB, 30 s) fails.
+Checks that each review is covered or rejected, that each mention is its stretch of the text, that the second
+night reads nothing and leaves equal tables, and that Prefect's tables are equal; prints times, peak memory and
+the reading's profile. Exits with 1 if a check or a limit (8 minutes, 3 GB, 30 s) fails.
 """
 
 import argparse

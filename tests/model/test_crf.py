@@ -187,9 +187,7 @@ def holds_span(path: Path, start: int, end: int, tags: tuple[int, ...]) -> bool:
 @st.composite
 def span_tags(draw: st.DrawFn, crf: CRF) -> dict[bool, tuple[int, ...]]:
     """First, inside and last tag, of spans of one character (True) and of more: the scheme's, or any."""
-    scheme, single, longer = {3: (BIO, "BIB", "BII"), 5: (BILOU, "UIU", "BIL")}.get(
-        crf.num_tags, ("", "", "")
-    )
+    scheme, single, longer = {3: (BIO, "BIB", "BII"), 5: (BILOU, "UIU", "BIL")}.get(crf.num_tags, ("", "", ""))
     if scheme and draw(st.booleans()):
         return {True: tuple(map(scheme.index, single)), False: tuple(map(scheme.index, longer))}
     anything = st.tuples(*[st.integers(0, crf.num_tags - 1)] * 3)

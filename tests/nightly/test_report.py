@@ -27,7 +27,7 @@ def test_it_says_what_the_tables_say(house, night):
         assert top.select("canonical", "mentions", "reviews").rows() == expected
         assert len(top) > 1
     assert re.search(r"top brands \(reviews\)\n  \S+ \d+   ", text)
-    assert f"warehouse  {house.url}" in text
+    assert f"tables     {house.warehouse.location}" in text
     assert "95 in, 5 rejected (2 bad_id, 1 blank_text, 1 null_id, 1 null_text)" in text
     assert "90 reviews, 2026-10-28 to 2026-11-05" in text
     assert f"mentions   {len(house.read('mentions')):,} published by this run" in text

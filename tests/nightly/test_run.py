@@ -293,3 +293,21 @@ def test_runs_are_told_apart(house, source):
     nights = [house.prepare(source) for _ in range(3)]
     assert len({night.run_id for night in nights}) == 3
     assert sorted(night.run_id[:15] for night in nights) == [night.run_id[:15] for night in nights]
+
+
+def test_a_lexicon_of_ones_own(house, source, tmp_path):
+    house.night(source)
+    before = house.read("mentions")
+    surface = before["surface"].mode()[0]
+    entity_type = before.filter(surface=surface)["entity_type"][0]
+    (tmp_path / "names.yaml").write_text(f"{entity_type}: {{ours: ['{surface}']}}", "utf-8")
+    run = house.run(house.night(source, model={"ref": str(house.model), "lexicon": tmp_path / "names.yaml"}))
+    assert run["texts_inferred"] == 0
+    renamed = house.read("mentions").filter(surface=surface, entity_type=entity_type)
+    assert renamed["canonical"].unique().to_list() == ["ours"]
+
+
+def test_a_threshold_of_a_type_that_the_model_does_not_find(house, source):
+    with pytest.raises(UsageError, match="min_confidence names brnad: expected types"):
+        house.night(source, model={"ref": str(house.model), "min_confidence": {"brnad": 0.5}})
+    assert house.files() == []

@@ -16,12 +16,14 @@ def test_every_row_is_well_formed_and_there_are_enough() -> None:
     assert len(corpus.texts) >= 300
     assert len({row.text for row in corpus.texts}) == len(corpus.texts)
     assert corpus.labels == ("HCCX", "HPPX", "MISC", "XH")
-    assert 3 <= sum(len(row.text) > 600 for row in corpus.texts)
+    assert sum(len(row.text) > 600 for row in corpus.texts) >= 3
 
 
 def test_all_categories_are_there_with_praise_and_complaints() -> None:
     rows = pl.read_ndjson(LABELLED)
-    by_category = rows.group_by("category").agg(pl.len(), pl.col("rating").min().alias("low"), pl.col("rating").max().alias("high"))
+    by_category = rows.group_by("category").agg(
+        pl.len(), pl.col("rating").min().alias("low"), pl.col("rating").max().alias("high")
+    )
     assert set(by_category["category"]) == CATEGORIES
     assert by_category["len"].min() >= 30
     assert (by_category["low"] <= 2).all()

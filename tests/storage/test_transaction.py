@@ -1,5 +1,5 @@
 from contextlib import contextmanager, suppress
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -9,7 +9,6 @@ from polars.testing import assert_frame_equal
 
 from ecner.schema import TABLES
 from ecner.storage import transaction as module
-from ecner.storage.warehouse import Warehouse
 from tests.storage.frames import frames
 
 ON_ONE_WAREHOUSE = settings(

@@ -141,3 +141,9 @@ def test_a_killed_writer_leaves_a_usable_file(tmp_path):
         assert raw.execute("pragma integrity_check").fetchall() == [("ok",)]
     raw.close()
     assert [path.name for path in tmp_path.iterdir()] == ["warehouse.db"]
+
+
+def test_where_the_tables_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Warehouse("sqlite:///data/w.db").location == f"sqlite:///{tmp_path}/data/w.db"
+    assert Warehouse("postgresql+psycopg://me:secret@host/db").location == "postgresql+psycopg://me:***@host/db"
