@@ -341,7 +341,7 @@ def test_train_resumes_only_when_told_to(here, files, model, monkeypatch):
 
 def test_extract_tells_what_it_found_and_where(night):
     folder, result = night
-    assert "sqlite:///ecner-data/warehouse.db" in result.stdout
+    assert f"sqlite:///{folder}/ecner-data/warehouse.db" in result.stdout
     assert "4 in, 1 rejected (1 blank_text)" in result.stdout
     assert result.stderr.startswith("reading shard 1 of ")
     assert "Traceback" not in result.stderr

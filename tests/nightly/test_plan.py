@@ -179,6 +179,15 @@ def test_the_day_first_read_stays(night, house, clock):
     assert row["review_date"] == date(2026, 11, 3)
 
 
+def test_a_partition_dates_what_had_no_date(house, tmp_path, clock):
+    clock(datetime(2026, 11, 3, tzinfo=UTC))
+    rows = [review(created_at=None)]
+    for path, day in (("a.parquet", 3), ("date=2026-11-01/a.parquet", 1), ("a.parquet", 1)):
+        house.night(write(tmp_path / path, rows))
+        assert house.read("review_coverage")["review_date"].item() == date(2026, 11, day)
+        assert set(house.read("entity_daily")["review_date"]) == {date(2026, 11, day)}
+
+
 def test_dates_are_inclusive(plan):
     rows = [review(str(day), created_at=datetime(2026, 11, day, 23, 59, tzinfo=UTC)) for day in range(1, 8)]
 
