@@ -88,6 +88,9 @@ def train(
         Path, typer.Option("--output", help="Folder of the checkpoints; the model goes to its folder model.")
     ],
     config: ConfigOption = None,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="A schema.json of tags and ids; the texts' labels if not given.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint in the output folder.")
     ] = False,
@@ -101,7 +104,8 @@ def train(
     with user_errors(debug=debug):
         from ecner.training.run import train_model
 
-        scores = train_model(load_settings(config).train, train_files, dev_files, output, resume=resume)
+        settings = load_settings(config).train
+        scores = train_model(settings, train_files, dev_files, output, resume=resume, label_set=labels)
         typer.echo("\n".join(f"{name}: strict F1 {value:.4f}" for name, value in scores.items()))
         typer.echo(f"model: {output / 'model'}")
 
@@ -200,7 +204,10 @@ def convert(
 
 @app.command()
 def query(
-    view_or_sql: Annotated[str, typer.Argument(help="A view or table by its name, or one SQL query.")],
+    view_or_sql: Annotated[str | None, typer.Argument(help="A view or table by its name, or one SQL query.")] = None,
+    describe: Annotated[
+        str | None, typer.Option("--describe", metavar="VIEW", help="Print what a view's rows and columns mean.")
+    ] = None,
     form: Annotated[Form, typer.Option("--format", help="Form of the result.")] = "table",
     output: Annotated[Path | None, typer.Option("--output", help="File for the result; stdout if not given.")] = None,
     config: ConfigOption = None,
@@ -214,8 +221,14 @@ def query(
     with user_errors(debug=debug):
         from ecner.storage.output import write_result
         from ecner.storage.query import run_query
+        from ecner.storage.views import view_header
 
-        write_result(run_query(load_settings(config).warehouse_url, None, view_or_sql), form, output)
+        if (view_or_sql is None) == (describe is None):
+            raise UsageError("give a view, a table or a query, or --describe with a view: expected one of the two")
+        if describe is not None:
+            typer.echo(view_header(describe))
+        if view_or_sql is not None:
+            write_result(run_query(load_settings(config).warehouse_url, None, view_or_sql), form, output)
 
 
 @app.command()

@@ -4,6 +4,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -136,7 +137,6 @@ def test_help_needs_no_heavy_package(here):
         ["evaluate"],
         ["train", "--train", "a", "--dev", "b"],
         ["convert", "--input", "a"],
-        ["query"],
         ["query", "runs", "--format", "xml"],
         ["predict", "a", "--decoder", "greedy"],
         ["predict", "a", "--top-k", "0"],
@@ -336,6 +336,22 @@ def test_train_resumes_only_when_told_to(here, files, model, monkeypatch):
     assert invoke(*line, "--resume").exit_code == 0
 
 
+def test_train_takes_its_tags_from_a_schema(here, files, model, monkeypatch):
+    monkeypatch.setenv("ECNER_TRAIN__BASE", str(model))
+    monkeypatch.setenv("ECNER_TRAIN__EPOCHS", "1")
+    tags = ["B-HPPX", "I-HPPX", "O", "B-XH", "I-XH", "B-OTHER", "I-OTHER"]
+    Path("schema.json").write_text(json.dumps({tag: i for i, tag in enumerate(tags)}))
+    line = ["train", "--train", files / "labelled.jsonl", "--dev", files / "labelled.jsonl"]
+    result = invoke(*line, "--labels", "schema.json", "--output", "out")
+    assert result.exit_code == 0, result.stderr
+    assert Checkpoint.load(here / "out/model").tagger.config.tag_set.tags == tuple(tags)
+    Path("other.json").write_text(json.dumps({"O": 0, "B-OTHER": 1, "I-OTHER": 2}))
+    refused = invoke(*line, "--labels", "other.json", "--output", "none")
+    assert refused.exit_code == 1
+    assert "other.json lacks the label(s) HPPX, XH" in complaint(refused)
+    assert not Path("none").exists()
+
+
 # Commands on a warehouse
 
 
@@ -426,3 +442,12 @@ def test_models_are_listed_and_shown(after_night, model, monkeypatch, files):
     unknown = invoke("models", "show", "nosuch")
     assert unknown.exit_code == 2
     assert "no model 'nosuch'" in complaint(unknown)
+
+
+def test_query_describes_a_view_without_a_warehouse(here):
+    result = invoke("query", "--describe", "new_entities")
+    assert result.exit_code == 0
+    assert "first_week" in result.stdout
+    assert is_empty(here)
+    assert invoke("query", "--describe", "nothing").exit_code == 2
+    assert "expected one of the two" in complaint(invoke("query"))

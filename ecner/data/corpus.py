@@ -11,7 +11,7 @@ from ecner.data.files import BYTE_ORDER_MARK, read_bytes, split_lines, write_who
 from ecner.data.jsonl import parse_jsonl, render_jsonl
 from ecner.data.rows import BadRow, LabelledText, RowProblem
 from ecner.errors import DataError, UsageError
-from ecner.labels import Scheme, TagSet
+from ecner.labels import TagSet
 
 FileFormat = Literal["jsonl", "conll"]
 
@@ -112,11 +112,6 @@ def convert(source: Path | str, target: Path | str) -> ConvertReport:
         rows_written=len(corpus.texts) - len(refused),
         bad_rows=tuple(sorted([*corpus.bad_rows, *refused])),
     )
-
-
-def tag_set_of(corpus: Corpus, scheme: Scheme = "BIO") -> TagSet:
-    """The tag set of a corpus' labels: O first, then labels in sorted order."""
-    return TagSet.from_labels(corpus.labels, scheme)
 
 
 def _labels(texts: Iterable[LabelledText]) -> tuple[str, ...]:

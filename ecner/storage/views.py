@@ -6,6 +6,7 @@ from graphlib import TopologicalSorter
 
 import sqlalchemy as sa
 
+from ecner.errors import UsageError
 from ecner.resources import resource
 from ecner.storage.engine import look_up_names_in
 
@@ -28,7 +29,7 @@ def view_header(name: str) -> str:
     """The comment that opens a view's file: what a row is, what each column means, an example query.
 
     Raises:
-        KeyError: there is no such view.
+        UsageError: there is no such view.
     """
     lines = _definition(name).splitlines()
     first_code = next(i for i, line in enumerate(lines) if not line.startswith("--"))
@@ -67,7 +68,7 @@ def _files() -> list[str]:
 
 def _definition(name: str) -> str:
     if name not in _files():
-        raise KeyError(f"no view {name!r}: expected one of {', '.join(_files())}")
+        raise UsageError(f"no view {name!r}: expected one of {', '.join(_files())}")
     return (resource("sql/views") / f"{name}.sql").read_text("utf-8")
 
 

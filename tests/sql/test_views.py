@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from ecner.errors import UsageError
 from ecner.resources import resource
 from ecner.schema import TABLES
 from ecner.storage.query import run_query
@@ -206,7 +207,7 @@ def test_a_file_is_one_drop_and_one_create(view):
 
 
 def test_an_unknown_view_has_no_header():
-    with pytest.raises(KeyError, match=r"no view 'nothing': expected one of .*run_history"):
+    with pytest.raises(UsageError, match=r"no view 'nothing': expected one of .*run_history"):
         view_header("nothing")
 
 
