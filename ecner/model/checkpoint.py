@@ -46,8 +46,7 @@ class Checkpoint:
         Raises:
             ModelError: a file is missing or weights and config do not fit each other.
         """
-        if missing := [name for name in (CONFIG, WEIGHTS, VOCABULARY) if not (folder / name).is_file()]:
-            raise ModelError(f"{folder} is not a model folder: expected {', '.join(missing)} in it")
+        _require_files(folder)
         try:
             loaded: Any = Tagger.from_pretrained(
                 folder,
@@ -70,7 +69,12 @@ class Checkpoint:
 
 
 def fingerprint(folder: Path, *, decoder: str, dtype: str) -> str:
-    """What readings depend on: weights, tags, windows, vocabulary, decoder and dtype. 32 hex digits."""
+    """What readings depend on: weights, tags, windows, vocabulary, decoder and dtype. 32 hex digits.
+
+    Raises:
+        ModelError: a file is missing.
+    """
+    _require_files(folder)
     digest = hashlib.sha256(f"{decoder}\0{dtype}\0".encode())
     config = json.loads((folder / CONFIG).read_bytes())
     for name in ("transformers_version", "_name_or_path"):  # no part of what the model says
@@ -83,6 +87,11 @@ def fingerprint(folder: Path, *, decoder: str, dtype: str) -> str:
     for content in contents:
         digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()[:32]
+
+
+def _require_files(folder: Path) -> None:
+    if missing := [name for name in (CONFIG, WEIGHTS, VOCABULARY) if not (folder / name).is_file()]:
+        raise ModelError(f"{folder} is not a model folder: expected {', '.join(missing)} in it")
 
 
 def build(

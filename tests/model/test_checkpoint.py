@@ -138,6 +138,8 @@ def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(ModelError, match=f"is not a model folder: expected {name} in it"):
         Checkpoint.load(folder)
+    with pytest.raises(ModelError, match=f"is not a model folder: expected {name} in it"):
+        fingerprint(folder, decoder="viterbi", dtype="float32")
 
 
 def test_pickled_weights_are_never_read(folder):
