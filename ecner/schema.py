@@ -156,7 +156,7 @@ TABLES: Mapping[str, Table] = {
             Column("review_date", "date"),
             *_int("chars", "chars_read", "windows", "mention_count"),
             *_text("text_hash", "fingerprint", "model_version", "run_id"),
-            indexes=(("review_date",), ("text_hash",), ("fingerprint",)),
+            indexes=(("review_date",),),
         ),
         _table(
             "entity_daily",
@@ -207,6 +207,7 @@ TABLES: Mapping[str, Table] = {
             *_text("source", "status"),
             Column("started_at", "time"),
             _nullable("finished_at", "time"),
+            _nullable("watermark_column"),
             _nullable("watermark_low", "time"),
             _nullable("watermark_high", "time"),
             *_int("reviews_in", "reviews_rejected"),
@@ -234,7 +235,7 @@ TABLES: Mapping[str, Table] = {
             Column("value", "float"),
             _nullable("support", "int"),
         ),
-        # Every day from the first review_date to the last: views drop a day that is missing, and step back by rows.
+        # Days with reviews and a week to either side, so that the week before a covered week is always there.
         _table("calendar", _key("date", "date"), Column("week_start", "date"), Column("month_start", "date")),
     )
 }

@@ -349,6 +349,9 @@ def test_train_takes_its_tags_from_a_schema(here, files, model, monkeypatch):
     refused = invoke(*line, "--labels", "other.json", "--output", "none")
     assert refused.exit_code == 1
     assert "other.json lacks the label(s) HPPX, XH" in complaint(refused)
+    twice = invoke(*line, "--dev", files / "labelled.txt", "--output", "none")
+    assert twice.exit_code == 2
+    assert "dev files need names of their own" in complaint(twice)
     assert not Path("none").exists()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ecner.errors import UsageError
 from ecner.inference.windows import Window, cut
@@ -21,6 +22,7 @@ from ecner.model.vocabulary import code_points, is_unreadable
 Decoder = Literal["viterbi", "beam"]
 BEAM = 5
 _IMPOSSIBLE = -1e4  # emission of a tag that a character cannot have; finite, as the CRF asks
+_LONG_CHARS = 65_536  # characters of texts over the window that are decoded together, padding included
 _IN_FLIGHT = 2  # batches queued on the device while the host takes up the one before
 
 
@@ -94,7 +96,9 @@ class Reader:
     ) -> None:
         self.device, self.dtype = resolve_device(device, dtype)
         self.tagger, self.vocabulary = checkpoint.tagger, checkpoint.vocabulary
-        self.tagger.to(device=self.device, dtype=self.dtype)  # type: ignore[call-arg] # wrapped untyped
+        self.tagger.to(self.device)  # type: ignore[arg-type] # wrapped untyped
+        for parameter in self.tagger.parameters():  # parameters alone: the decoder's rotary frequencies stay float32
+            parameter.data = parameter.data.to(self.dtype)
         self.tagger.eval()  # type: ignore[no-untyped-call]
         self.decoder = decoder
         self.max_batch_chars = max_batch_chars or (65_536 if self.device.type == "cuda" else 2_048)
@@ -148,26 +152,30 @@ class Reader:
         """Emissions of all texts: whole ones batch by batch, longer ones joined from their windows."""
         window = self.tagger.config.window
         order = np.argsort(-lengths, kind="stable")
-        for index in order[lengths[order] > window].tolist():
-            yield self._read_long(index, texts[index])
+        long = order[lengths[order] > window]
+        for rows in pack(lengths[long], _LONG_CHARS):
+            yield self._read_long(long[rows].tolist(), texts)
         whole = order[(lengths[order] <= window) & (lengths[order] > 0)]
         for rows in pack(lengths[whole], self.max_batch_chars):
             indices = whole[rows].tolist()
             yield self._emit(indices, [texts[i] for i in indices])
 
-    def _read_long(self, index: int, text: str) -> _Batch:
-        """Emissions of one text over the window, each character's from the window that sees it best."""
-        windows = self._windows(len(text))
+    def _read_long(self, indices: list[int], texts: Sequence[str]) -> _Batch:
+        """Emissions of texts over the window, each character's from the window that sees it best.
+
+        In float64: a path's score grows with the text, and float32 then no longer tells near paths apart.
+        """
+        windows = [(i, w) for i in indices for w in self._windows(len(texts[i]))]
         rows = max(1, self.max_batch_chars // self.tagger.config.window)
-        kept: list[Tensor] = []
+        kept: dict[int, list[Tensor]] = {i: [] for i in indices}
         for first in range(0, len(windows), rows):
             group = windows[first : first + rows]
-            emissions = self._emit([index] * len(group), [text[w.start : w.end] for w in group]).emissions
-            kept.extend(
-                row[w.keep_start - w.start : w.keep_end - w.start] for row, w in zip(emissions, group, strict=True)
-            )
-        joined = torch.cat(kept).unsqueeze(0)
-        return _Batch([index], joined, torch.ones(joined.shape[:2], dtype=torch.bool, device=joined.device))
+            batch = self._emit([i for i, _ in group], [texts[i][w.start : w.end] for i, w in group])
+            for row, (i, w) in zip(batch.emissions, group, strict=True):
+                kept[i].append(row[w.keep_start - w.start : w.keep_end - w.start])
+        joined = pad_sequence([torch.cat(kept[i]).double() for i in indices], batch_first=True)  # (B, T, K)
+        lengths = np.array([len(texts[i]) for i in indices])
+        return _Batch(indices, joined, self._to_device(np.arange(joined.shape[1])[None, :] < lengths[:, None]))
 
     def _windows(self, length: int) -> list[Window]:
         config = self.tagger.config
@@ -211,7 +219,7 @@ class Reader:
         if self.device.type == "cuda":
             tags = tags.to("cpu", non_blocking=True)
             ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            ready.record()
+            ready.record(torch.cuda.current_stream(self.device))  # which need not be the current device's
         self.seconds["decode"] += time.perf_counter() - began
         return _Decoded(batch, tags, ready)
 
@@ -236,7 +244,7 @@ class Reader:
             "inside": inside.copy(),
             "last": np.where(alone, single, last),
         }
-        moved = {name: torch.from_numpy(column).to(self.device) for name, column in spans.items()}
+        moved = {name: self._to_device(column) for name, column in spans.items()}
         posteriors = self.tagger.crf.span_log_posteriors(batch.emissions, batch.mask, **moved)
         confidence = posteriors.exp().clamp(0, 1).cpu().numpy()
         self.seconds["decode"] += time.perf_counter() - began
@@ -266,8 +274,12 @@ def resolve_device(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
         chosen = torch.device(("cuda" if has_cuda else "cpu") if device == "auto" else device)
     except RuntimeError:
         raise UsageError(f"device is {device!r}: expected auto, cpu, cuda or cuda:N") from None
+    if chosen.type not in {"cpu", "cuda"}:
+        raise UsageError(f"device is {device!r}: expected auto, cpu, cuda or cuda:N")
     if chosen.type == "cuda" and not has_cuda:
         raise UsageError(f"device is {device!r}, but torch finds no CUDA here: expected auto or cpu")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"device is {device!r}: torch finds {torch.cuda.device_count()} here, counted from 0")
     if dtype == "auto":
         return chosen, torch.bfloat16 if chosen.type == "cuda" else torch.float32
     return chosen, {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]

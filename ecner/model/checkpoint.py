@@ -22,6 +22,7 @@ from ecner.model.vocabulary import END, PAD, START, UNKNOWN, WHITE_SPACE, Vocabu
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 VOCABULARY = "vocab.txt"
+_POSITIONS_FROM_2 = {"roberta", "xlm-roberta", "camembert", "roberta-prelayernorm"}
 _UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError, StrictDataclassError)
 
 
@@ -121,7 +122,7 @@ def build(
     encoder_config.attention_probs_dropout_prob = attention_dropout
     vocabulary = vocabulary or _vocabulary(str(encoder))
     encoder_config.vocab_size = len(vocabulary.tokens)
-    offset = 2 if encoder_config.model_type in {"roberta", "xlm-roberta"} else 0  # their positions start at 2
+    offset = 2 if encoder_config.model_type in _POSITIONS_FROM_2 else 0
     longest = encoder_config.max_position_embeddings - 2 - offset
     options = {"window": longest, "overlap": min(128, longest // 4)} | options
     tagger = Tagger(

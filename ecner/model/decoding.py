@@ -81,9 +81,14 @@ class Lattice(NamedTuple):
         The backward recursion is the forward one over the lattice read from right to left; both therefore
         include the emission of their position.
         """
-        mirror = Lattice(self.flip(self.emissions), self.lengths, self.end, self.start, self.transitions.T)
-        forward = self.forward(torch.logsumexp)
-        return forward, self.flip(mirror.forward(torch.logsumexp)), self.log_total(forward)
+        emissions = torch.stack([self.emissions, self.flip(self.emissions)], 2)  # (T, K, 2, B), both ways at once
+        moves = torch.stack([self.transitions, self.transitions.T], 2).unsqueeze(3)  # (K, K, 2, 1)
+        first, *rest = emissions.unbind(0)
+        scores = [torch.stack([self.start, self.end], 1).unsqueeze(2) + first]  # (K, 2, B)
+        for emission in rest:
+            scores.append(torch.logsumexp(scores[-1].unsqueeze(1) + moves, 0) + emission)
+        forward, backward = torch.stack(scores).unbind(2)  # (T, K, B)
+        return forward, self.flip(backward), self.log_total(forward)
 
     def log_total(self, forward: Tensor) -> Tensor:
         """Log partition ``(B,)`` from forward scores; 0 for empty rows, illegal where no path is legal."""

@@ -36,15 +36,16 @@ class SparseMoE(nn.Module):
 
         *Shape:* hidden (B, T, D), mask (B, T) bool; returns (B, T, D).
         """
-        tokens = self.norm(hidden[mask])  # (N, D)
+        flat, places = hidden.flatten(0, 1), mask.flatten().nonzero().squeeze(1)  # (B * T, D), (N,)
+        states = flat[places]
+        tokens = self.norm(states)  # (N, D)
         wide = torch.promote_types(tokens.dtype, torch.float32)
         with torch.autocast(hidden.device.type, enabled=False):  # it would halve the router's precision
             logits = functional.linear(tokens.to(wide), self.router.weight.to(wide))  # (N, E)
         weights, chosen = logits.softmax(-1).topk(self.experts_per_token)  # (N, k)
         weights = weights / weights.sum(-1, keepdim=True)
         mixed = self._mix(tokens, weights.to(tokens.dtype), chosen)
-        out = hidden.clone()
-        out[mask] = (hidden[mask] + mixed).to(hidden.dtype)
+        out = flat.index_copy(0, places, (states + mixed).to(hidden.dtype)).view_as(hidden)
         return out, _router_losses(logits, chosen)
 
     def _mix(self, tokens: Tensor, weights: Tensor, chosen: Tensor) -> Tensor:

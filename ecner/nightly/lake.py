@@ -48,7 +48,7 @@ class Lake:
     def clear(self, until: datetime) -> None:
         """Removes what runs have left until then, half-written files included."""
         for path in [*self.root.glob("runs/*"), *self.root.glob("readings/*/*")]:
-            with suppress(FileNotFoundError):  # somebody else was quicker
+            with suppress(OSError):  # somebody else was quicker, or it is not ours to remove: the night has ended well
                 if datetime.fromtimestamp(path.stat().st_mtime, UTC) <= until:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 

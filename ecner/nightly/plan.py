@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from ecner.config import RunSettings, Settings
+from ecner.config import RunSettings, Settings, SourceSettings
 from ecner.nightly import lake
 from ecner.nightly.rows import REJECTED, ROWS, TIME, check, local_date
 from ecner.nightly.source import ParquetSource
@@ -122,7 +122,7 @@ def make_plan(
     night = _Night(run_id, model, selection, files, settings.run, datetime.now(UTC), _Tally())
     has_watermark = settings.source.watermark_column is not None
     with warehouse.connect() as reader:
-        low = _watermark(reader, source.name) if has_watermark and selection.by_watermark else None
+        low = _watermark(reader, source.name, settings.source) if has_watermark and selection.by_watermark else None
         rejected = list(_spread(night, settings, source, low))
         changed = []
         for bucket in range(settings.run.shards):
@@ -146,9 +146,10 @@ def make_plan(
     )
 
 
-def _watermark(reader: Reader, source: str) -> datetime | None:
-    """The highest watermark that a run over this source has published."""
-    runs = reader.read("extraction_runs", where={"source": source, "status": "succeeded"}, columns=["watermark_high"])
+def _watermark(reader: Reader, source: str, settings: SourceSettings) -> datetime | None:
+    """The highest watermark that a run over this source, by this column of it, has published."""
+    where = {"source": source, "status": "succeeded", "watermark_column": settings.watermark_column}
+    runs = reader.read("extraction_runs", where=where, columns=["watermark_high"])
     return _latest(runs["watermark_high"].max())
 
 
@@ -201,7 +202,7 @@ def _settle(night: _Night, bucket: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     schema = pl.Schema({**ROWS, "text_hash": pl.String()})
     rows = pl.concat(pieces) if pieces else pl.DataFrame(schema=schema)
     ordered = rows.sort("updated_at", "source_row", nulls_last=False)
-    wins = pl.col("source_row") == pl.col("source_row").last().over("review_id")
+    wins = pl.col("review_id").is_last_distinct()
     repeated = ordered.filter(~wins).select(
         "source_row",
         "review_id",

@@ -58,12 +58,13 @@ class Rules:
 
 
 def publish(warehouse: Warehouse, plan: Plan, readings: Sequence[str], rules: Rules) -> None:
-    """Writes all that a run found, closes it in the ledger and moves the watermark, or leaves no trace.
+    """Writes all that a run found, closes it in the ledger and moves the watermark, or changes no table.
 
     Raises:
         RunError: the warehouse refused, or another run has begun; nothing of the run is in it.
     """
     with warehouse.begin() as transaction:
+        _claim(transaction, plan.run_id)
         for path in readings:
             _cache(transaction, lake.read(path), plan.model.fingerprint)
         days: set[date] = set()
@@ -74,6 +75,16 @@ def publish(warehouse: Warehouse, plan: Plan, readings: Sequence[str], rules: Ru
             days.update(reviews["review_date"].to_list(), reviews["former_date"].drop_nulls().to_list())
         _recompute(transaction, days)
         _close(transaction, plan, rules, mentions)
+
+
+def _claim(transaction: Transaction, run_id: str) -> None:
+    """Holds the run's row in the ledger until the end, so that no other run can begin meanwhile.
+
+    Raises:
+        RunError: a run that was started since has taken this one for dead.
+    """
+    if not transaction.update("extraction_runs", {"run_id": run_id, "status": "running"}, {"status": "running"}):
+        raise RunError(f"run {run_id} was closed as abandoned when another run began: let one end before the next")
 
 
 def _cache(transaction: Transaction, readings: pl.DataFrame, fingerprint: str) -> None:
@@ -103,13 +114,9 @@ def _history(transaction: Transaction, run_id: str) -> Iterator[pl.DataFrame]:
 
 
 def _rules_changed(transaction: Transaction, rules: Rules) -> bool:
-    runs = transaction.read(
-        "extraction_runs",
-        where={"status": "succeeded"},
-        columns=["publish_hash", "finished_at"],
-        order_by=["finished_at"],
-    )
-    return not runs.is_empty() and runs["publish_hash"][-1] != rules.digest
+    """Whether the tables stand under other rules; the ledger names theirs in one row."""
+    runs = transaction.read("extraction_runs", where={"status": "succeeded"}, columns=["publish_hash"])
+    return not runs.is_empty() and rules.digest not in runs["publish_hash"]
 
 
 def _replace(transaction: Transaction, reviews: pl.DataFrame, run_id: str, rules: Rules) -> int:
@@ -123,7 +130,10 @@ def _replace(transaction: Transaction, reviews: pl.DataFrame, run_id: str, rules
         .join(counts, on="review_id", how="left")
         .with_columns(pl.col("mention_count").fill_null(0), run_id=pl.lit(run_id))
     )
-    assert len(coverage) == len(reviews), "a review's text has not been read"  # noqa: S101
+    if len(coverage) != len(reviews):
+        raise RunError(
+            f"{len(reviews) - len(coverage)} review(s) of run {run_id} have texts that were not read: run again"
+        )
     for table, rows in (("mentions", mentions), ("review_coverage", coverage)):
         transaction.delete(table, "review_id", reviews["review_id"])
         transaction.append(table, rows)
@@ -153,11 +163,7 @@ def _recompute(transaction: Transaction, days: set[date]) -> None:
 
 
 def _close(transaction: Transaction, plan: Plan, rules: Rules, mentions: int) -> None:
-    """Writes the rejections and ends the run in the ledger.
-
-    Raises:
-        RunError: a run that was started since has taken this one for dead.
-    """
+    """Writes the rejections and ends the run in the ledger; its row alone then names the rules of the tables."""
     for path in plan.rejected:
         rows = lake.read(path).with_columns(run_id=pl.lit(plan.run_id))
         transaction.append("rejected_reviews", rows)
@@ -167,8 +173,8 @@ def _close(transaction: Transaction, plan: Plan, rules: Rules, mentions: int) ->
         "mentions_out": mentions,
         "publish_hash": rules.digest,
     } | counts(plan)
-    if not transaction.update("extraction_runs", {"run_id": plan.run_id, "status": "running"}, closed):
-        raise RunError(f"run {plan.run_id} was closed as abandoned when another run began: let one end before the next")
+    transaction.update("extraction_runs", {}, {"publish_hash": None})
+    transaction.update("extraction_runs", {"run_id": plan.run_id}, closed)
 
 
 def counts(plan: Plan) -> dict[str, object]:

@@ -22,6 +22,7 @@ from ecner.nightly.report import Report, make_report
 from ecner.nightly.source import ParquetSource, open_source
 from ecner.registry import ModelVersion, labels_of, register, resolve, resolve_in
 from ecner.resources import resource
+from ecner.schema import TABLES
 from ecner.storage.warehouse import Warehouse
 
 
@@ -91,8 +92,20 @@ class Night:
             transaction.update("extraction_runs", {"status": "running"}, {"status": "abandoned", "finished_at": now})
             model = resolve(self.settings.model.ref, transaction)
             register(transaction, model)
-            transaction.append("extraction_runs", _first_row(self.run_id, self.source.name, model, now))
+            transaction.append("extraction_runs", self._first_row(model, now))
         return _pinned(self.settings, model)
+
+    def _first_row(self, model: ModelVersion, now: datetime) -> pl.DataFrame:
+        counts = ("reviews_in", "reviews_rejected", "texts_unique", "texts_cached", "texts_inferred", "mentions_out")
+        known = {
+            "run_id": self.run_id,
+            "source": self.source.name,
+            "status": "running",
+            "started_at": now,
+            "watermark_column": self.settings.source.watermark_column,
+            "model_version": model.version,
+        }
+        return pl.DataFrame([known | dict.fromkeys(counts, 0)], schema=TABLES["extraction_runs"].polars_schema)
 
 
 def prepare(settings: Settings, selection: Selection) -> Night:
@@ -140,16 +153,6 @@ def _pinned(settings: Settings, model: ModelVersion) -> ReadingModel:
     _, dtype = resolve_device(settings.model.device, settings.model.dtype)
     identity = fingerprint(model.folder, decoder=settings.model.decoder, dtype=str(dtype))
     return ReadingModel(model.version, str(model.folder), identity)
-
-
-def _first_row(run_id: str, source: str, model: ModelVersion, now: datetime) -> pl.DataFrame:
-    zeros = dict.fromkeys(
-        ("reviews_in", "reviews_rejected", "texts_unique", "texts_cached", "texts_inferred", "mentions_out"),
-        0,
-    )
-    absent = dict.fromkeys(("finished_at", "watermark_low", "watermark_high", "error", "publish_hash"))
-    known = {"run_id": run_id, "source": source, "model_version": model.version, "started_at": now}
-    return pl.DataFrame([{**known, "status": "running", **zeros, **absent}])
 
 
 def _one_line(error: BaseException) -> str:

@@ -119,18 +119,6 @@ class Transaction(Reader):
         present = self.lookup(table_name, most_telling, rows[most_telling], columns=key)
         self._execute(sa.insert(table), rows.join(present, on=key, how="anti"))
 
-    def replace(self, table_name: str, frame: pl.DataFrame) -> None:
-        """Adds the rows; where a key is there already, its row goes.
-
-        Raises:
-            ValueError: the frame does not hold rows of the table.
-        """
-        rows = TABLES[table_name].validate(frame)
-        table, key = self._tables[table_name], TABLES[table_name].key
-        same_key = [table.c[name] == sa.bindparam(name) for name in key]
-        self._execute(sa.delete(table).where(*same_key), rows.select(key))
-        self._execute(sa.insert(table), rows)
-
     def delete(self, table_name: str, column: str, values: pl.Series) -> None:
         """Removes the rows whose ``column`` is among ``values``."""
         table = self._tables[table_name]

@@ -42,7 +42,10 @@ def train_model(
         raise UsageError(f"{output} holds checkpoints of a training: go on with --resume, or name another folder")
     corpora = [read_corpus(path, strict=True) for path in train_files]
     texts = [text for corpus in corpora for text in corpus.texts]
-    dev = {f"{path.parent.name}_{path.stem}": read_corpus(path, strict=True).texts for path in dev_files}
+    names = [f"{path.resolve().parent.name}_{path.stem}" for path in dev_files]
+    if len(set(names)) < len(names):
+        raise UsageError(f"dev files need names of their own, got {', '.join(names)}: rename a file or its folder")
+    dev = {name: read_corpus(path, strict=True).texts for name, path in zip(names, dev_files, strict=True)}
     labels = {label for corpus in corpora for label in corpus.labels}
     tag_set = read_label_set(label_set) if label_set else TagSet.from_labels(labels, settings.scheme)
     if unknown := sorted(labels - set(tag_set.labels)):

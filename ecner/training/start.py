@@ -6,11 +6,17 @@ import torch
 from transformers import PreTrainedConfig
 
 from ecner.config import TrainSettings
+from ecner.errors import UsageError
 from ecner.labels import TagSet
 from ecner.model.checkpoint import Checkpoint, build, decoder_config
 from ecner.model.config import TaggerConfig
 from ecner.model.tagger import Tagger
 from ecner.resources import asset
+
+_SHAPE = {
+    "architecture", "encoder_layers", "decoder_base", "decoder_size", "decoder_layers", "decoder_heads",
+    "bidirectional", "experts", "experts_per_token", "expert_size", "skip", "dropout", "attention_dropout",
+}  # fmt: skip
 
 
 def starting_point(settings: TrainSettings, tag_set: TagSet) -> Checkpoint:
@@ -18,10 +24,18 @@ def starting_point(settings: TrainSettings, tag_set: TagSet) -> Checkpoint:
 
     A tagger (``train.base``: ``default`` or a folder) keeps its architecture, and everything but classifiers
     and CRF where its tags are other ones. Anything else is taken as a BERT-like encoder's folder or hub name.
+
+    Raises:
+        UsageError: settings that would give a tagger another architecture.
     """
     torch.manual_seed(settings.seed)
     folder = asset("model") if settings.base == "default" else Path(settings.base)
     if (folder / "config.json").is_file() and _is_tagger(folder):
+        if fixed := sorted(_SHAPE & settings.model_fields_set):
+            raise UsageError(
+                f"train.base is {settings.base!r}, a tagger, whose {', '.join(fixed)} cannot be changed: leave these "
+                "out, or name a pretrained encoder as train.base"
+            )
         return _with_tags(Checkpoint.load(folder), tag_set)
     decoder: str | PreTrainedConfig | None = None
     if settings.architecture == "hybrid":

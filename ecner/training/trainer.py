@@ -51,27 +51,33 @@ class TaggerTrainer(Trainer):
         """Batches of similar length, cut by characters."""
         sampler = LengthBatches(self.examples.lengths, batch_chars=self.settings.batch_chars, seed=self.settings.seed)
         loader: DataLoader[Example] = self.accelerator.prepare(
-            DataLoader(self.examples, batch_sampler=sampler, collate_fn=self.data_collator)
+            DataLoader(
+                self.examples,
+                batch_sampler=sampler,
+                collate_fn=self.data_collator,
+                pin_memory=self.args.dataloader_pin_memory,
+            )
         )
         return loader
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW with a learning rate of its own for the pretrained encoder; no decay on norms and biases."""
+        """AdamW with a learning rate of its own for pretrained parts; no decay on norms and biases."""
         model = cast("nn.Module", model or self.model)
         decayed = set(self.get_decay_parameter_names(model))
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        pretrained = ("encoder.", "branch.decoder.") if self.settings.decoder_base else ("encoder.",)
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                key = ("encoder." in name, name in decayed and not name.endswith("_bias"))
+                key = (any(part in name for part in pretrained), name in decayed and not name.endswith("_bias"))
                 groups.setdefault(key, []).append(parameter)
         self.optimizer = torch.optim.AdamW(
             [
                 {
                     "params": parameters,
-                    "lr": self.settings.encoder_lr if in_encoder else self.settings.head_lr,
+                    "lr": self.settings.encoder_lr if is_pretrained else self.settings.head_lr,
                     "weight_decay": self.settings.weight_decay if decays else 0.0,
                 }
-                for (in_encoder, decays), parameters in groups.items()
+                for (is_pretrained, decays), parameters in groups.items()
             ]
         )
         return self.optimizer
@@ -131,7 +137,7 @@ def _arguments(settings: TrainSettings, output: Path) -> TrainingArguments:
         greater_is_better=True,
         logging_steps=50,
         seed=settings.seed,
-        bf16=torch.cuda.is_available(),
+        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False),
         dataloader_pin_memory=torch.cuda.is_available(),
         report_to=[],
     )

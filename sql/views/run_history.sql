@@ -6,8 +6,9 @@
 -- source                         what was read, without secrets
 -- status                         running, succeeded, failed or abandoned
 -- started_at, finished_at        finished_at is null while it runs
+-- watermark_column               the source's column that tells which rows are new
 -- watermark_low, watermark_high  the rows read were newer than the one; the next run starts from the other
--- reviews_in                     rows read from the source
+-- reviews_in                     rows that were looked at: of the dates asked for, and those turned away
 -- reviews_rejected               those turned away; the view rejections says why
 -- rejected_share                 reviews_rejected / reviews_in; null if there were none
 -- texts_unique                   different texts among the rest
@@ -30,6 +31,7 @@ select
     status,
     started_at,
     finished_at,
+    watermark_column,
     watermark_low,
     watermark_high,
     reviews_in,

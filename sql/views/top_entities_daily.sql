@@ -18,21 +18,8 @@
 drop view if exists top_entities_daily;
 
 create view top_entities_daily as
-with counts as (
-    select
-        c.date as period,
-        m.entity_type,
-        m.canonical,
-        count(*) as mention_count,
-        count(distinct m.review_id) as review_count,
-        count(distinct m.text_hash) as unique_text_count,
-        count(distinct m.product_id) as product_count
-    from mentions as m
-    join calendar as c on c.date = m.review_date
-    group by c.date, m.entity_type, m.canonical
-)
 select
-    period,
+    review_date as period,
     entity_type,
     canonical,
     mention_count,
@@ -40,7 +27,7 @@ select
     unique_text_count,
     product_count,
     row_number() over (
-        partition by period, entity_type
+        partition by review_date, entity_type
         order by review_count desc, unique_text_count desc, canonical
     ) as rank
-from counts;
+from entity_daily;

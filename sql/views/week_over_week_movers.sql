@@ -34,10 +34,11 @@ compared as (
     join covered as last_week on last_week.week_start = w.previous_week
 ),
 counts as (
-    select c.week_start, m.entity_type, m.canonical, count(distinct m.review_id) as review_count
-    from mentions as m
-    join calendar as c on c.date = m.review_date
-    group by c.week_start, m.entity_type, m.canonical
+    -- A review is of one day, so the days' counts add up to a week's.
+    select c.week_start, d.entity_type, d.canonical, cast(sum(d.review_count) as bigint) as review_count
+    from entity_daily as d
+    join calendar as c on c.date = d.review_date
+    group by c.week_start, d.entity_type, d.canonical
 ),
 sides as (
     select w.week_start, n.entity_type, n.canonical, n.review_count, 0 as previous_review_count

@@ -272,3 +272,9 @@ def test_pack_keeps_to_the_budget(lengths, budget):
 def test_a_device_that_is_not_there_is_a_usage_error(device: str) -> None:
     with pytest.raises(UsageError, match="expected auto"):
         resolve_device(device, "auto")
+
+
+def test_bfloat16_leaves_the_rotary_frequencies_alone():
+    reader = Reader(tiny(), device="cpu", dtype="bfloat16")
+    assert {p.dtype for p in reader.tagger.parameters()} == {torch.bfloat16}
+    assert {b.dtype for b in reader.tagger.buffers() if b.is_floating_point()} == {torch.float32}

@@ -254,6 +254,15 @@ def test_a_watermark_belongs_to_a_source(house, tmp_path):
     assert set(published(house)) == {"one", "two"}
 
 
+def test_a_watermark_belongs_to_a_column(house, tmp_path):
+    path = write(tmp_path / "x.parquet", [review("a", updated_at=AT + 9 * HOUR, created_at=AT)])
+    house.night(path, source=WATERMARK)
+    by_created = WATERMARK | {"watermark_column": "created_at"}
+    assert house.night(path, source=by_created).plan.watermark_low is None
+    assert house.night(path, source=by_created).plan.watermark_low == AT
+    assert house.night(path, source=WATERMARK).plan.watermark_low == AT + 9 * HOUR
+
+
 def test_a_failed_run_does_not_move_the_watermark(house, tmp_path, monkeypatch):
     path = write(tmp_path / "x.parquet", [review()])
     with monkeypatch.context() as patched:

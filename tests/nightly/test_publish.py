@@ -259,3 +259,17 @@ def test_the_digest_goes_by_the_rules(house, source):
     assert digest() == digest(decoder="beam", ref="elsewhere")
     others = [digest(min_confidence={"brand": 0.5}), digest(labels={"HPPX": "brand"}), digest(Lexicon({}))]
     assert len({digest(), *others}) == 4
+
+
+def test_the_rules_of_the_tables_do_not_depend_on_a_clock(house, tmp_path):
+    source = write(tmp_path / "reviews.parquet", make_reviews(30, 0))
+    high = {"ref": str(house.model), "min_confidence": {"brand": 1.0}}
+    first = house.night(source)
+    before = house.tables()["mentions"]
+    with house.warehouse.begin() as transaction:  # by another machine, whose clock is ahead
+        ahead = {"finished_at": datetime(2999, 1, 1, tzinfo=UTC)}
+        transaction.update("extraction_runs", {"run_id": first.plan.run_id}, ahead)
+    house.night(source, model=high)
+    assert len(house.tables()["mentions"]) < len(before)
+    house.night(source)
+    assert house.tables()["mentions"].equals(before)

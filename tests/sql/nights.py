@@ -5,6 +5,8 @@ from random import Random
 
 import polars as pl
 
+from ecner.nightly.aggregate import entity_daily
+
 FIRST, DAYS = date(2024, 1, 25), 45
 SILENT_WEEK = date(2024, 2, 12)
 NAMES = {
@@ -23,12 +25,15 @@ def night(seed: int) -> dict[str, pl.DataFrame]:
     counts = {review["review_id"]: 0 for review in reviews}
     for mention in mentions:
         counts[mention["review_id"]] += 1
+    covered = pl.DataFrame(
+        [{**review, "mention_count": counts[review["review_id"]]} for review in reviews], infer_schema_length=None
+    )
+    mentioned = pl.DataFrame(mentions, infer_schema_length=None)
     return {
         "calendar": calendar(),
-        "review_coverage": pl.DataFrame(
-            [{**review, "mention_count": counts[review["review_id"]]} for review in reviews], infer_schema_length=None
-        ),
-        "mentions": pl.DataFrame(mentions, infer_schema_length=None),
+        "review_coverage": covered,
+        "mentions": mentioned,
+        "entity_daily": entity_daily(mentioned, covered),
         "entity_pairs_daily": _pairs(random),
         **_runs(random),
         **_models(random),
@@ -115,6 +120,7 @@ def _runs(random: Random) -> dict[str, pl.DataFrame]:
                 "status": "running" if number else "succeeded",
                 "started_at": datetime(2024, 2, 1 + number, 3, 4, 5, 678, tzinfo=UTC),
                 "finished_at": None if number else datetime(2024, 2, 1, 4, tzinfo=UTC),
+                "watermark_column": None,
                 "watermark_low": None,
                 "watermark_high": None,
                 **{name: random.randrange(50) if number else 0 for name in counts},

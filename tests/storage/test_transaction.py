@@ -113,13 +113,6 @@ def test_append_missing_leaves_what_is_there(warehouse, monkeypatch, dialects):
         assert labels(transaction) == [("a", 0, "old"), ("a", 1, "new"), ("b", 1, "old"), ("c", 0, "new")]
 
 
-def test_replace_goes_by_the_whole_key(warehouse):
-    with warehouse.begin() as transaction:
-        transaction.append("text_spans", spans(("a", 0, "old"), ("a", 1, "old")))
-        transaction.replace("text_spans", spans(("a", 1, "new"), ("b", 0, "new")))
-        assert labels(transaction) == [("a", 0, "old"), ("a", 1, "new"), ("b", 0, "new")]
-
-
 def test_delete_and_update(warehouse):
     with warehouse.begin() as transaction:
         transaction.append("text_spans", spans(("a", 0, "x"), ("a", 1, "y"), ("b", 0, "x")))

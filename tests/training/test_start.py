@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from ecner.config import TrainSettings
+from ecner.errors import UsageError
 from ecner.labels import TagSet
 from ecner.training.start import starting_point
 from tests.model.test_checkpoint import bert_folder
@@ -67,3 +68,10 @@ def test_new_weights_come_from_the_seed(tmp_path):
     )
     assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
     assert not torch.equal(first["branch.adapter.weight"], other["branch.adapter.weight"])
+
+
+def test_a_tagger_keeps_its_architecture(tmp_path):
+    tiny().save(tmp_path)
+    tags = TagSet.from_labels(LABELS)
+    with pytest.raises(UsageError, match="a tagger, whose architecture, experts cannot be changed"):
+        starting_point(TrainSettings(base=str(tmp_path), architecture="bert-crf", experts=4), tags)

@@ -75,7 +75,7 @@ def upgrade() -> None:
         _text("fingerprint"),
         _text("model_version"),
         _text("run_id"),
-        indexes=[["review_date"], ["text_hash"], ["fingerprint"]],
+        indexes=[["review_date"]],
     )
     _create(
         "entity_daily",
@@ -139,6 +139,7 @@ def upgrade() -> None:
         _text("status"),
         _time("started_at"),
         _time("finished_at", nullable=True),
+        _text("watermark_column", nullable=True),
         _time("watermark_low", nullable=True),
         _time("watermark_high", nullable=True),
         _int("reviews_in"),
