@@ -17,7 +17,8 @@ CONTRACT = {
     "text_readings": "*fingerprint *text_hash chars chars_read windows",
     "text_spans": "*fingerprint *text_hash *span_no label start_char end_char confidence surface",
     "extraction_runs": "*run_id source status started_at finished_at watermark_column watermark_low watermark_high "
-    "reviews_in reviews_rejected texts_unique texts_cached texts_inferred mentions_out model_version error publish_hash",
+    "reviews_in reviews_rejected texts_unique texts_cached texts_inferred mentions_out model_version error "
+    "publish_hash",
     "model_versions": "*version created_at status architecture base data_fingerprint parent uri",
     "model_evaluations": "*version *dataset *metric *entity_type value support",
     "calendar": "*date week_start month_start",
