@@ -68,7 +68,7 @@ def open_source(settings: SourceSettings) -> ParquetSource:
         wanted["watermark"] = settings.watermark_column
     required = {"review_id", "text", "watermark"} | settings.columns.model_fields_set
     files = tuple(_open(path, wanted, required) for path in _find(settings.location))
-    return ParquetSource(redacted(settings.location), files)
+    return ParquetSource(redacted(str(Path(settings.location).absolute())), files)  # a watermark goes by this name
 
 
 def _find(location: str) -> list[Path]:
@@ -95,6 +95,8 @@ def _open(path: Path, wanted: Mapping[str, str], required: set[str]) -> ParquetF
         ) from error
     folders = _partitions(path)
     names = {*schema.names, *folders}
+    if repeated := [theirs for theirs in wanted.values() if schema.names.count(theirs) > 1]:
+        raise UsageError(f"{path} has several columns {', '.join(repeated)}: expected one of each; rename the others")
     if missing := [theirs for ours, theirs in wanted.items() if ours in required and theirs not in names]:
         raise UsageError(
             f"{path} lacks the column(s) {', '.join(missing)}: it has {', '.join(sorted(names))}; "

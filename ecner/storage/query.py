@@ -34,6 +34,8 @@ def run_query(warehouse_url: str, schema: str | None, view_or_sql: str) -> pl.Da
         UsageError: no such warehouse or view; a query that is wrong, writes, or is more than one statement.
         RunError: the warehouse cannot be reached, or is damaged.
     """
+    if not view_or_sql.strip():
+        raise UsageError("the query is empty: expected a view or table by its name, or one query in SQL")
     url = parse_url(warehouse_url, schema)
     open_read_only = {"sqlite": _open_sqlite, "postgresql": _open_postgresql}.get(url.get_backend_name())
     if open_read_only is None:

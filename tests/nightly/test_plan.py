@@ -254,6 +254,15 @@ def test_a_watermark_belongs_to_a_source(house, tmp_path):
     assert set(published(house)) == {"one", "two"}
 
 
+def test_a_source_is_the_file_and_not_the_way_there(house, tmp_path, monkeypatch):
+    for folder, at in (("one", AT + 9 * HOUR), ("two", AT)):
+        write(tmp_path / folder / "r.parquet", [review(folder, updated_at=at)])
+        monkeypatch.chdir(tmp_path / folder)
+        assert house.night("r.parquet", source=WATERMARK).plan.watermark_low is None
+    assert house.night(tmp_path / "two" / "r.parquet", source=WATERMARK).plan.watermark_low == AT
+    assert set(published(house)) == {"one", "two"}
+
+
 def test_a_watermark_belongs_to_a_column(house, tmp_path):
     path = write(tmp_path / "x.parquet", [review("a", updated_at=AT + 9 * HOUR, created_at=AT)])
     house.night(path, source=WATERMARK)

@@ -135,6 +135,8 @@ def bad_sources(tmp_path):
     save(folder / "floats.parquet", review_id=[1.0], text=["t"])
     save(folder / "one of two" / "a.parquet", review_id=["a"], text=["t"])
     save(folder / "one of two" / "b.parquet", review_id=["a"], body=["t"])
+    twice = pa.table([["a"], ["t"], ["u"]], names=["review_id", "text", "text"])
+    pq.write_table(twice, folder / "twice.parquet")
     (folder / "garbage.parquet").write_bytes(os.urandom(999))
     (folder / "empty").mkdir()
     return folder
@@ -144,7 +146,8 @@ def bad_sources(tmp_path):
     ("uri", "error"),
     [
         ("missing.parquet", UsageError), ("empty", UsageError), ("*.nothing", UsageError), ("one of two", UsageError),
-        ("numbers.parquet", UsageError), ("floats.parquet", UsageError), ("garbage.parquet", DataError),
+        ("numbers.parquet", UsageError), ("floats.parquet", UsageError),
+        ("twice.parquet", UsageError), ("garbage.parquet", DataError),
     ],
 )  # fmt: skip
 def test_a_bad_source_is_told_before_anything_is_made(house, bad_sources, uri, error):

@@ -99,7 +99,7 @@ def test_numbers_with_decimals_are_floats(filled):
         ("nothing_here", "no view or table 'nothing_here': expected .*run_history.*mentions"),
         ("select * from nothing_here", "the query failed: .*nothing_here"),
         ("selec 1", "the query failed: .*syntax error"),
-        ("", "the query failed"),
+        ("", "the query is empty"),
         ("-- nothing", "the query failed"),
         ("select 1 as a, 2 as b, 3 as a", "several columns a: name each with 'as'"),
         ("select 'a\0b'", "the query failed"),
