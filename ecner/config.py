@@ -147,10 +147,58 @@ class RunSettings(Section):
     time_zone: TimeZone = "UTC"
 
 
-class TrainSettings(Section):
-    """One training: what to start from, the sizes of what is new, and the recipe."""
+class LoraSettings(Section):
+    """Low-rank adaption of the attention projections; what is new or small beside them is trained in full.
 
+    ``encoder_layers`` and ``decoder_layers`` name layers from 0; unset is all of them, an empty list none.
+    """
+
+    r: Annotated[int, Field(ge=1)] = 16
+    alpha: Annotated[float, Field(gt=0)] = 32
+    dropout: Share = 0.05
+    projections: Annotated[tuple[Literal["query", "key", "value", "output"], ...], Field(min_length=1)] = (
+        "query", "key", "value", "output",
+    )  # fmt: skip
+    encoder_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    decoder_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    moe: bool = True
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+
+
+class GateSettings(Section):
+    """What a challenger must show against the champion, on texts that neither was trained on. F1 is of 0 to 1."""
+
+    min_gain: float = 0.0  # least gain of strict micro-F1
+    min_gain_lower: float = -0.01  # and of the lower end of its interval
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95  # of that interval
+    max_type_loss: Share = 0.03  # largest loss of strict F1 on any type
+    min_type_support: Annotated[int, Field(ge=1)] = 30  # gold mentions below which a type is not judged
+    max_slowdown: Annotated[float, Field(gt=0)] = 1.5  # seconds of the challenger over those of the champion
+    max_entity_change: Share = 0.5  # share of the counts of any type's top entities that may move
+    min_texts: Annotated[int, Field(ge=1)] = 50  # texts new to both models below which nothing is promoted
+
+
+class TrainSettings(Section):
+    """One training: its labels, what to start from, the sizes of what is new, the recipe, and the gate.
+
+    ``dev_share`` and ``test_share`` of the labelled texts are held out by a hash of the text where no file is named.
+    """
+
+    train: tuple[Path, ...] = ()
+    dev: tuple[Path, ...] = ()
+    test: tuple[Path, ...] = ()
+    annotations: bool = False
+    dev_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    test_share: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
+    labels: Path | None = None
     base: Text = "default"
+    method: Literal["lora", "full"] = "lora"
+    lora: LoraSettings = LoraSettings()
+    gate: GateSettings = GateSettings()
+    promote: bool = True
+    overlap_reviews: Annotated[int, Field(ge=1)] = 1000
+    processes: Annotated[int, Field(ge=1)] = 1
+    launcher: Path | None = None
     scheme: Literal["BIO", "BILOU"] = "BIO"
     architecture: Literal["hybrid", "bert-crf"] = "hybrid"
     encoder_layers: Annotated[int, Field(ge=1)] | None = None
@@ -186,6 +234,21 @@ class TrainSettings(Section):
         return self
 
 
+class DriftSettings(Section):
+    """When a night's figures count as drifted: relative changes against the mean of the runs before.
+
+    A threshold is a share: 0.5 is half as much again, or half. Nights with fewer reviews are not judged.
+    """
+
+    runs: Annotated[int, Field(ge=1)] = 14
+    min_runs: Annotated[int, Field(ge=1)] = 3
+    min_reviews: Annotated[int, Field(ge=1)] = 100
+    mentions_per_1000_chars: Annotated[float, Field(gt=0)] = 0.3
+    mean_confidence: Annotated[float, Field(gt=0)] = 0.1
+    never_seen_share: Annotated[float, Field(gt=0)] = 1.0
+    unknown_char_share: Annotated[float, Field(gt=0)] = 1.0
+
+
 class Settings(Section):
     """All settings of a run. Build it with ``load_settings``."""
 
@@ -195,6 +258,7 @@ class Settings(Section):
     model: ModelSettings = ModelSettings()
     run: RunSettings = RunSettings()
     train: TrainSettings = TrainSettings()
+    drift: DriftSettings = DriftSettings()
 
     @property
     def warehouse_url(self) -> str:

@@ -102,6 +102,8 @@ class Table:
         if problems:
             raise ValueError(f"not rows of the table {self.name}: {'; '.join(problems)}")
         rows = pl.DataFrame(columns)
+        if not self.key:
+            return rows
         repeated = rows.filter(rows.select(self.key).is_duplicated())
         if not repeated.is_empty():
             raise ValueError(
@@ -190,6 +192,7 @@ TABLES: Mapping[str, Table] = {
             _key("fingerprint"),
             _key("text_hash"),
             *_int("chars", "chars_read", "windows"),
+            _nullable("unknown_chars", "int"),
         ),
         _table(
             "text_spans",
@@ -225,6 +228,7 @@ TABLES: Mapping[str, Table] = {
             _nullable("data_fingerprint"),
             _nullable("parent"),
             *_text("uri"),
+            _nullable("reason"),
         ),
         _table(
             "model_evaluations",
@@ -234,6 +238,53 @@ TABLES: Mapping[str, Table] = {
             _key("entity_type"),
             Column("value", "float"),
             _nullable("support", "int"),
+        ),
+        # Every change of champion: promotions and rollbacks, in order.
+        _table(
+            "model_promotions",
+            _key("promotion_no", "int"),
+            Column("promoted_at", "time"),
+            *_text("action", "version"),
+            _nullable("previous_version"),
+        ),
+        _table(
+            "gate_decisions",
+            _key("version"),
+            _key("champion"),
+            _key("rule"),
+            *_text("outcome"),
+            _nullable("value", "float"),
+            _nullable("lower", "float"),
+            _nullable("upper", "float"),
+            _nullable("allowed", "float"),
+            *_text("detail"),
+            Column("decided_at", "time"),
+        ),
+        # What two models find in the same reviews, so that a step in a trend can be told from a change of model.
+        _table(
+            "model_bridge",
+            _key("old_version"),
+            _key("new_version"),
+            _key("entity_type"),
+            _key("canonical"),
+            *_int("old_count", "new_count", "reviews"),
+        ),
+        _table(
+            "drift_metrics",
+            _key("run_id"),
+            _key("entity_type"),
+            _key("metric"),
+            _nullable("value", "float"),
+            _nullable("baseline", "float"),
+            *_int("baseline_runs"),
+            _nullable("allowed", "float"),
+            *_int("drifted"),
+        ),
+        # Labels as people enter them, by whatever tool: nothing is enforced here, all of it where it is read.
+        _table(
+            "annotations",
+            *(_nullable(name) for name in ("review_id", "text", "spans", "label", "annotator")),
+            _nullable("labelled_at", "time"),
         ),
         # Days with reviews and a week to either side, so that the week before a covered week is always there.
         _table("calendar", _key("date", "date"), Column("week_start", "date"), Column("month_start", "date")),

@@ -1,6 +1,5 @@
 """Plan a night: read what is new or changed, settle it row by row, and lay out the texts that must be read."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -11,6 +10,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from ecner.config import RunSettings, Settings, SourceSettings
+from ecner.data.hashes import text_hash
 from ecner.nightly import lake
 from ecner.nightly.rows import REJECTED, ROWS, TIME, check, local_date
 from ecner.nightly.source import ParquetSource
@@ -190,10 +190,10 @@ def _since(rows: pl.DataFrame, since: datetime | None) -> pl.DataFrame:
 
 
 def hash_texts(texts: pl.Series) -> pl.Series:
-    """Identity of each text: the first 32 hex digits of its SHA-256 in UTF-8. Equal texts are hashed once."""
+    """Identity of each text; equal texts are hashed once."""
     distinct = texts.unique()
-    digests = [hashlib.sha256(text.encode()).hexdigest()[:32] for text in distinct.to_list()]
-    return texts.replace_strict(distinct, pl.Series(digests, dtype=pl.String), return_dtype=pl.String)
+    hashes = pl.Series(list(map(text_hash, distinct.to_list())), dtype=pl.String)
+    return texts.replace_strict(distinct, hashes, return_dtype=pl.String)
 
 
 def _settle(night: _Night, bucket: int) -> tuple[pl.DataFrame, pl.DataFrame]:
