@@ -47,6 +47,16 @@ ToOption = Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"],
 FullOption = Annotated[
     bool, typer.Option("--full", help="Look at every review, and read anew what another model read.")
 ]
+TrainOption = Annotated[
+    list[Path] | None,
+    typer.Option("--train", help="Labelled texts to train on, over train.train; may be given more than once."),
+]
+DevOption = Annotated[
+    list[Path] | None, typer.Option("--dev", help="Labelled texts that choose the best epoch, over train.dev.")
+]
+TestOption = Annotated[
+    list[Path] | None, typer.Option("--test", help="Labelled texts to judge by, over train.test; else those of dev.")
+]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and the libraries' own messages.")]
 ModelOption = Annotated[
     str | None,
@@ -79,35 +89,26 @@ def extract(
 
 
 @app.command()
-def train(
-    train_files: Annotated[list[Path], typer.Option("--train", help="Labelled texts; may be given more than once.")],
-    dev_files: Annotated[
-        list[Path], typer.Option("--dev", help="Labelled texts to judge by; may be given more than once.")
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", help="Folder of the checkpoints; the model goes to its folder model.")
-    ],
+def retrain(
     config: ConfigOption = None,
-    labels: Annotated[
-        Path | None, typer.Option("--labels", help="A schema.json of tags and ids; the texts' labels if not given.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest checkpoint in the output folder.")
-    ] = False,
+    train_files: TrainOption = None,
+    dev_files: DevOption = None,
+    test_files: TestOption = None,
     debug: DebugOption = False,
 ) -> None:
-    """Trains a model on labelled texts, with the settings train.*.
+    """One retrain by plain calls, without Prefect: trains a challenger, compares it with the champion, and decides.
+
+    A challenger that fails the gate stays a candidate; the exit status is 0 all the same. Run again after a stop, it
+    goes on where it was.
 
     \b
-    Example: ecner train --config configs/train-shipped.yaml --train train.jsonl --dev dev.jsonl --output trained
+    Example: ecner retrain --train train.jsonl --dev dev.jsonl --test test.jsonl
     """
     with user_errors(debug=debug):
-        from ecner.training.run import train_model
+        from ecner.retraining.run import prepare, run_retrain
 
-        settings = load_settings(config).train
-        scores = train_model(settings, train_files, dev_files, output, resume=resume, label_set=labels)
-        typer.echo("\n".join(f"{name}: strict F1 {value:.4f}" for name, value in scores.items()))
-        typer.echo(f"model: {output / 'model'}")
+        settings = with_labels(load_settings(config), train_files, dev_files, test_files)
+        typer.echo(run_retrain(prepare(settings)).to_text())
 
 
 @app.command()
@@ -301,6 +302,38 @@ def models_show(
         write_result(figures.filter(version=model.version), "table")
 
 
+@models.command("promote")
+def models_promote(
+    ref: Annotated[str, typer.Argument(help="A version id, default, or a model folder.")],
+    config: ConfigOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Makes a model the champion, and writes the bridge between it and the one before.
+
+    No table of mentions changes: the next night reads what is new or changed with it, --full the rest.
+
+    \b
+    Example: ecner models promote default
+    """
+    with user_errors(debug=debug):
+        from ecner.retraining.promotion import promote
+
+        typer.echo(promote(load_settings(config), ref).to_text())
+
+
+@models.command("rollback")
+def models_rollback(config: ConfigOption = None, debug: DebugOption = False) -> None:
+    """Goes back to the champion before the last promotion; once more goes back further.
+
+    \b
+    Example: ecner models rollback
+    """
+    with user_errors(debug=debug):
+        from ecner.retraining.promotion import rollback
+
+        typer.echo(rollback(load_settings(config)).to_text())
+
+
 def main() -> None:
     """Entry point of the command ecner."""
     run_command(app)
@@ -324,6 +357,14 @@ def make_selection(first: datetime | None, last: datetime | None, *, full: bool)
     if first and last and first > last:
         raise UsageError(f"--from {first:%F} is after --to {last:%F}: expected a range of dates")
     return Selection(first.date() if first else None, last.date() if last else None, full)
+
+
+def with_labels(
+    settings: Settings, train: list[Path] | None, dev: list[Path] | None, test: list[Path] | None
+) -> Settings:
+    """The settings with the files of the command line in the place of theirs."""
+    named = {name: tuple(files) for name, files in (("train", train), ("dev", dev), ("test", test)) if files}
+    return settings.model_copy(update={"train": settings.train.model_copy(update=named)})
 
 
 def _reader(settings: Settings, ref: str | None, decoder: Decoder | None) -> "Reader":

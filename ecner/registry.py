@@ -12,6 +12,7 @@ import polars as pl
 
 from ecner.errors import ModelError, UsageError
 from ecner.labels import tag_label
+from ecner.model.manifest import identity
 from ecner.resources import asset
 from ecner.schema import TABLES
 from ecner.storage.query import run_query
@@ -19,7 +20,8 @@ from ecner.storage.transaction import Reader, Transaction
 
 SHIPPED = "default"
 CHAMPION = "champion"
-_WEIGHTS, _CONFIG, _FIGURES = "model.safetensors", "config.json", "figures.json"
+TRAINING_TEXTS = "training_texts.txt"  # a hash a line
+_WEIGHTS, _CONFIG, _VERSION = "model.safetensors", "config.json", "version.json"
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,10 @@ def find(versions: pl.DataFrame, ref: str) -> ModelVersion | None:
     return model
 
 
-def register(transaction: Transaction, model: ModelVersion) -> None:
-    """Enters a model that the warehouse does not know, with its card's figures.
+def register(transaction: Transaction, model: ModelVersion, *, reason: str | None = None) -> None:
+    """Enters a model that the warehouse does not know, with what its folder says of it.
 
-    The shipped model becomes champion, unless another than a former shipped one is.
+    The shipped model becomes champion, unless another than a former shipped one is; any other is a candidate.
     """
     versions = transaction.read("model_versions")
     if model.version in versions["version"]:
@@ -97,19 +99,35 @@ def register(transaction: Transaction, model: ModelVersion) -> None:
     leads = model.uri == SHIPPED and versions.filter(status=CHAMPION).filter(pl.col("uri") != SHIPPED).is_empty()
     if leads:
         transaction.update("model_versions", {"status": CHAMPION}, {"status": "archived"})
-    figures = _json(model.folder / _FIGURES) if (model.folder / _FIGURES).is_file() else {}
+    known = _json(model.folder / _VERSION) if (model.folder / _VERSION).is_file() else {}
     row = {
         "version": model.version,
         "created_at": datetime.now(UTC),
         "status": CHAMPION if leads else "candidate",
         "architecture": _json(model.folder / _CONFIG).get("architecture", "unknown"),
-        "base": figures.get("base"),
-        "data_fingerprint": figures.get("data_fingerprint"),
-        "parent": None,
+        "base": known.get("base"),
+        "data_fingerprint": known.get("data_fingerprint"),
+        "parent": known.get("parent"),
         "uri": model.uri,
+        "reason": reason,
     }
     _append(transaction, "model_versions", [row])
-    _append(transaction, "model_evaluations", [{"version": model.version, **f} for f in figures.get("evaluations", [])])
+    _append(transaction, "model_evaluations", [{"version": model.version, **f} for f in known.get("evaluations", [])])
+
+
+def training_texts(folder: Path) -> frozenset[str] | None:
+    """Hashes of the texts that a model was trained on; None where its folder does not tell.
+
+    Raises:
+        ModelError: the list cannot be read.
+    """
+    path = folder / TRAINING_TEXTS
+    if not path.is_file():
+        return None
+    try:
+        return frozenset(path.read_text("ascii").split())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}; put back the whole folder from a copy") from None
 
 
 def labels_of(folder: Path) -> set[str]:
@@ -132,7 +150,9 @@ def _shipped() -> ModelVersion:
 
 def _in_folder(path: Path) -> ModelVersion:
     folder = path.resolve()
-    return ModelVersion(f"{folder.name}-{_digest(folder)}", folder, str(folder))
+    digest = identity(folder) or _digest(folder)
+    name = folder.name if folder.name.endswith(f"-{digest}") else f"{folder.name}-{digest}"
+    return ModelVersion(name, folder, str(folder))
 
 
 def _digest(folder: Path) -> str:

@@ -25,7 +25,7 @@ def assets(tmp_path, monkeypatch):
     """The package's assets, with a small shipped model among them."""
     folder = tmp_path / "assets"
     save(folder / "model", seed=0)
-    (folder / "model/figures.json").write_text(json.dumps(FIGURES))
+    (folder / "model/version.json").write_text(json.dumps(FIGURES))
     monkeypatch.setattr(registry, "asset", folder.joinpath)
     return folder
 
@@ -178,7 +178,7 @@ def test_a_folder_whose_weights_changed_is_not_the_version_that_was_registered(a
         resolve(version, reader)
 
 
-@pytest.mark.parametrize("name", ["figures.json", "config.json"])
+@pytest.mark.parametrize("name", ["version.json", "config.json"])
 def test_a_broken_card_enters_nothing(name, assets, warehouse):
     (assets / "model" / name).write_text("{oops")
     with pytest.raises(ModelError, match=name), warehouse.begin() as transaction:

@@ -14,13 +14,18 @@ CONTRACT = {
     "product_count mean_confidence mean_rating model_version",
     "entity_pairs_daily": "*review_date *left_type *left_name *right_type *right_name review_count",
     "rejected_reviews": "*run_id *source_row review_id reason detail",
-    "text_readings": "*fingerprint *text_hash chars chars_read windows",
+    "text_readings": "*fingerprint *text_hash chars chars_read windows unknown_chars",
     "text_spans": "*fingerprint *text_hash *span_no label start_char end_char confidence surface",
     "extraction_runs": "*run_id source status started_at finished_at watermark_column watermark_low watermark_high "
     "reviews_in reviews_rejected texts_unique texts_cached texts_inferred mentions_out model_version error "
     "publish_hash",
-    "model_versions": "*version created_at status architecture base data_fingerprint parent uri",
+    "model_versions": "*version created_at status architecture base data_fingerprint parent uri reason",
     "model_evaluations": "*version *dataset *metric *entity_type value support",
+    "model_promotions": "*promotion_no promoted_at action version previous_version",
+    "gate_decisions": "*version *champion *rule outcome value lower upper allowed detail decided_at",
+    "model_bridge": "*old_version *new_version *entity_type *canonical old_count new_count reviews",
+    "drift_metrics": "*run_id *entity_type *metric value baseline baseline_runs allowed drifted",
+    "annotations": "review_id text spans label annotator labelled_at",
     "calendar": "*date week_start month_start",
 }
 TABLE = Table(
@@ -102,6 +107,12 @@ def test_validate_names_all_problems_at_once():
 def test_validate_refuses_a_key_that_stands_twice():
     with pytest.raises(ValueError, match=r"2 share a key, such as \{'id': 'a', 'no': 1\}"):
         TABLE.validate(pl.concat([ROWS, ROWS.head(1)]))
+
+
+def test_a_table_without_a_key_takes_a_row_twice():
+    table = Table("notes", (Column("text", "text", nullable=True),))
+    rows = pl.DataFrame({"text": ["a", "a", None, None]})
+    assert table.validate(rows).equals(rows)
 
 
 def test_times_of_other_precision_are_taken():

@@ -1,4 +1,7 @@
-"""Model folders: built from pretrained parts, saved as safetensors, loaded with their vocabulary."""
+"""Model folders: built from pretrained parts, saved as safetensors, loaded with their vocabulary.
+
+A folder is whole (config, weights, vocabulary) or an adapter to the folder beside it that its version.json names.
+"""
 
 import copy
 import hashlib
@@ -16,12 +19,16 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, PreTr
 from ecner.errors import ModelError
 from ecner.labels import TagSet
 from ecner.model.config import TaggerConfig
+from ecner.model.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_lora
+from ecner.model.manifest import verify
 from ecner.model.tagger import Tagger
 from ecner.model.vocabulary import END, PAD, START, UNKNOWN, WHITE_SPACE, Vocabulary
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 VOCABULARY = "vocab.txt"
+VERSION = "version.json"
+STORED = torch.float16  # of weights that are kept; they are trained, and on a CPU read, in float32
 _POSITIONS_FROM_2 = {"roberta", "xlm-roberta", "camembert", "roberta-prelayernorm"}
 _UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError, StrictDataclassError)
 
@@ -45,54 +52,116 @@ class Checkpoint:
         """The checkpoint in a folder; safetensors alone, no pickle is ever read.
 
         Raises:
-            ModelError: a file is missing or weights and config do not fit each other.
+            ModelError: a file is missing or altered, or weights and config do not fit each other.
         """
         _require_files(folder)
+        verify(folder)
         try:
-            loaded: Any = Tagger.from_pretrained(
-                folder,
-                dtype=dtype,
-                local_files_only=True,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,  # told below, with all else that does not fit
-                output_loading_info=True,
-            )
-            vocabulary = Vocabulary.read(folder / VOCABULARY)
+            if is_adapter(folder):
+                return _load_adapter(folder, dtype, merge=_version(folder)["merged"])
+            return _load_whole(folder, dtype)
         except _UNREADABLE as error:
             raise ModelError(f"cannot load the model in {folder}: {error}; export the model again") from error
-        tagger, info = loaded
-        problems = {kind: sorted(names) for kind, names in info.items() if names}
-        if len(vocabulary.tokens) != tagger.config.encoder.vocab_size:
-            problems["vocabulary"] = [f"{len(vocabulary.tokens)} tokens, {tagger.config.encoder.vocab_size} expected"]
-        if problems:
-            raise ModelError(f"the files in {folder} do not fit each other: {problems}; export the model again")
-        return cls(tagger.eval(), vocabulary)
+
+    def with_tags(self, tag_set: TagSet) -> "Checkpoint":
+        """The same tagger for other tags: weights whose shape depends on the tags are new."""
+        old = self.tagger
+        if old.config.tag_set == tag_set:
+            return self
+        values = old.config.to_dict() | {"tags": list(tag_set.tags), "scheme": tag_set.scheme}
+        tagger = Tagger(TaggerConfig.from_dict(values))
+        heads = ("encoder_classifier.", "branch_classifier.", "crf.")
+        kept = {name: tensor for name, tensor in old.state_dict().items() if not name.startswith(heads)}
+        tagger.load_state_dict(tagger.state_dict() | kept)
+        return Checkpoint(tagger.to(old.dtype).eval(), self.vocabulary)
+
+
+def load_adapted(folder: Path, *, merge: bool) -> Checkpoint:
+    """An adapter's folder on its base, with the adapter merged into the weights or beside them.
+
+    Raises:
+        ModelError: a file is missing or altered, or adapter and base do not fit each other.
+    """
+    _require_files(folder)
+    verify(folder)
+    return _load_adapter(folder, torch.float32, merge=merge)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter, which is read on its base."""
+    return (folder / ADAPTER_CONFIG).is_file()
+
+
+def base_of(folder: Path) -> Path:
+    """The folder of an adapter's base, which lies beside it."""
+    return folder.resolve().parent / str(_version(folder)["base"])
 
 
 def fingerprint(folder: Path, *, decoder: str, dtype: str) -> str:
     """What readings depend on: weights, tags, windows, vocabulary, decoder and dtype. 32 hex digits.
 
     Raises:
-        ModelError: a file is missing.
+        ModelError: a file is missing or altered.
     """
-    _require_files(folder)
     digest = hashlib.sha256(f"{decoder}\0{dtype}\0".encode())
-    config = json.loads((folder / CONFIG).read_bytes())
-    for name in ("transformers_version", "_name_or_path"):  # no part of what the model says
-        config.pop(name, None)
-    contents = (
-        (folder / WEIGHTS).read_bytes(),
-        json.dumps(config, sort_keys=True).encode(),
-        (folder / VOCABULARY).read_bytes(),
-    )
-    for content in contents:
+    for content in _contents(folder):
         digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()[:32]
 
 
+def _contents(folder: Path) -> tuple[bytes, ...]:
+    """What a model says by: an adapter's own files, on top of those of its base."""
+    _require_files(folder)
+    verify(folder)
+    try:
+        config = json.loads((folder / CONFIG).read_bytes())
+        for name in ("transformers_version", "_name_or_path"):  # no part of what the model says
+            config.pop(name, None)
+        settled = json.dumps(config, sort_keys=True).encode()
+        if not is_adapter(folder):
+            return (folder / WEIGHTS).read_bytes(), settled, (folder / VOCABULARY).read_bytes()
+        merged = str(_version(folder)["merged"]).encode()
+        own = (folder / ADAPTER_WEIGHTS).read_bytes(), (folder / ADAPTER_CONFIG).read_bytes(), settled, merged
+        return (*own, *_contents(base_of(folder)))
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ModelError(f"the files in {folder} cannot be read: {error}; export the model again") from error
+
+
+def _version(folder: Path) -> dict[str, Any]:
+    """What an adapter's folder says of it."""
+    values: dict[str, Any] = json.loads((folder / VERSION).read_text("utf-8"))
+    return values
+
+
 def _require_files(folder: Path) -> None:
-    if missing := [name for name in (CONFIG, WEIGHTS, VOCABULARY) if not (folder / name).is_file()]:
+    needed = [CONFIG, ADAPTER_WEIGHTS, VERSION] if is_adapter(folder) else [CONFIG, WEIGHTS, VOCABULARY]
+    if missing := [name for name in needed if not (folder / name).is_file()]:
         raise ModelError(f"{folder} is not a model folder: expected {', '.join(missing)} in it")
+
+
+def _load_whole(folder: Path, dtype: torch.dtype) -> Checkpoint:
+    loaded: Any = Tagger.from_pretrained(
+        folder,
+        dtype=dtype,
+        local_files_only=True,
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,  # told below, with all else that does not fit
+        output_loading_info=True,
+    )
+    vocabulary = Vocabulary.read(folder / VOCABULARY)
+    tagger, info = loaded
+    problems = {kind: sorted(names) for kind, names in info.items() if names}
+    if len(vocabulary.tokens) != tagger.config.encoder.vocab_size:
+        problems["vocabulary"] = [f"{len(vocabulary.tokens)} tokens, {tagger.config.encoder.vocab_size} expected"]
+    if problems:
+        raise ModelError(f"the files in {folder} do not fit each other: {problems}; export the model again")
+    return Checkpoint(tagger.eval(), vocabulary)
+
+
+def _load_adapter(folder: Path, dtype: torch.dtype, *, merge: bool) -> Checkpoint:
+    config = TaggerConfig.from_pretrained(folder, local_files_only=True)
+    base = Checkpoint.load(base_of(folder), dtype).with_tags(config.tag_set)
+    return Checkpoint(load_lora(base.tagger, folder, merge=merge), base.vocabulary)
 
 
 def build(

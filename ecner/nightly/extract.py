@@ -2,16 +2,19 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ecner.config import ModelSettings
 from ecner.inference.reader import Reader, Readings
 from ecner.model.checkpoint import Checkpoint
+from ecner.model.vocabulary import UNKNOWN, Vocabulary, code_points
 from ecner.nightly import lake
 from ecner.nightly.plan import ReadingModel
 
@@ -31,6 +34,7 @@ READINGS = pl.Schema(
         "chars": pl.Int64(),
         "chars_read": pl.Int64(),
         "windows": pl.Int64(),
+        "unknown_chars": pl.Int64(),
         "spans": pl.List(SPAN),
     }
 )
@@ -77,7 +81,8 @@ def _reader(model: ReadingModel, device: str, dtype: str, decoder: str, batch_ch
 
 def _read(reader: Reader, texts: pl.DataFrame) -> pl.DataFrame:
     """Readings of some texts (schema READINGS), in their order."""
-    readings = reader.read(texts["text"].to_list())
+    given = texts["text"].to_list()
+    readings = reader.read(given)
     spans = span_frame(readings, texts["text"], reader.tag_set.labels)
     nested = spans.group_by("row", maintain_order=True).agg(spans=pl.struct(SPAN.to_schema().keys()))
     return (
@@ -86,6 +91,7 @@ def _read(reader: Reader, texts: pl.DataFrame) -> pl.DataFrame:
             chars=pl.Series(readings.chars),
             chars_read=pl.Series(readings.chars),
             windows=pl.Series(readings.windows),
+            unknown_chars=pl.Series(unknown_chars(reader.vocabulary, given, readings.chars)),
         )
         .with_row_index("row")
         .with_columns(pl.col("row").cast(pl.Int64))
@@ -93,6 +99,13 @@ def _read(reader: Reader, texts: pl.DataFrame) -> pl.DataFrame:
         .with_columns(pl.col("spans").fill_null(pl.lit([], pl.List(SPAN))))
         .select(pl.col(name).cast(dtype) for name, dtype in READINGS.items())
     )
+
+
+def unknown_chars(vocabulary: Vocabulary, texts: Sequence[str], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many characters of each text the model takes for one and the same. *Shape:* lengths and result (N,)."""
+    is_unknown = vocabulary.table[code_points("".join(texts))] == vocabulary.ids[UNKNOWN]
+    text = np.repeat(np.arange(len(texts)), lengths)
+    return np.bincount(text[is_unknown], minlength=len(texts))
 
 
 def span_frame(readings: Readings, texts: pl.Series, labels: tuple[str, ...]) -> pl.DataFrame:

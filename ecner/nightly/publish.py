@@ -5,14 +5,14 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from itertools import chain
 
 import polars as pl
 
-from ecner.config import ModelSettings
+from ecner.config import DriftSettings, ModelSettings
 from ecner.errors import RunError
 from ecner.nightly import lake
 from ecner.nightly.aggregate import calendar, entity_daily, entity_pairs_daily
+from ecner.nightly.drift import Sample, drift_metrics
 from ecner.nightly.extract import READINGS
 from ecner.nightly.names import Lexicon
 from ecner.nightly.plan import Plan
@@ -57,7 +57,7 @@ class Rules:
         )
 
 
-def publish(warehouse: Warehouse, plan: Plan, readings: Sequence[str], rules: Rules) -> None:
+def publish(warehouse: Warehouse, plan: Plan, readings: Sequence[str], rules: Rules, drift: DriftSettings) -> None:
     """Writes all that a run found, closes it in the ledger and moves the watermark, or changes no table.
 
     Raises:
@@ -67,12 +67,18 @@ def publish(warehouse: Warehouse, plan: Plan, readings: Sequence[str], rules: Ru
         _claim(transaction, plan.run_id)
         for path in readings:
             _cache(transaction, lake.read(path), plan.model.fingerprint)
-        days: set[date] = set()
-        mentions = 0
-        history = _history(transaction, plan.run_id) if _rules_changed(transaction, rules) else ()
-        for reviews in chain(_changed(plan), history):
-            mentions += _replace(transaction, reviews, plan.run_id, rules)
-            days.update(reviews["review_date"].to_list(), reviews["former_date"].drop_nulls().to_list())
+        anew = _rules_changed(transaction, rules)
+        sample, days = Sample(), set[date]()
+        for reviews in _changed(plan):
+            sample.add(*_replace(transaction, reviews, plan.run_id, rules))
+            days |= _days(reviews)
+        mentions = sample.mentions
+        for reviews in _history(transaction, plan.run_id) if anew else ():
+            mentions += len(_replace(transaction, reviews, plan.run_id, rules)[1])
+            days |= _days(reviews)
+        # before the days are computed anew, while they hold what earlier runs have seen
+        figures = drift_metrics(transaction, plan.run_id, sample, drift, names_changed=anew)
+        transaction.append("drift_metrics", figures)
         _recompute(transaction, days)
         _close(transaction, plan, rules, mentions)
 
@@ -89,7 +95,9 @@ def _claim(transaction: Transaction, run_id: str) -> None:
 
 def _cache(transaction: Transaction, readings: pl.DataFrame, fingerprint: str) -> None:
     """Puts a shard's readings (schema READINGS) into text_readings and text_spans."""
-    named = readings.cast(READINGS).with_columns(fingerprint=pl.lit(fingerprint))
+    # one that an earlier version left for this run to take up may lack a column
+    whole = pl.concat([READINGS.to_frame(), readings], how="diagonal")
+    named = whole.with_columns(fingerprint=pl.lit(fingerprint))
     spans = (
         named.filter(pl.col("spans").list.len() > 0)
         .select("fingerprint", "text_hash", "spans")
@@ -113,14 +121,21 @@ def _history(transaction: Transaction, run_id: str) -> Iterator[pl.DataFrame]:
         yield page.filter(pl.col("run_id") != run_id).with_columns(former_date="review_date")
 
 
+def _days(reviews: pl.DataFrame) -> set[date]:
+    """The days that reviews are of, and those that they were of."""
+    return {*reviews["review_date"], *reviews["former_date"].drop_nulls()}
+
+
 def _rules_changed(transaction: Transaction, rules: Rules) -> bool:
     """Whether the tables stand under other rules; the ledger names theirs in one row."""
     runs = transaction.read("extraction_runs", where={"status": "succeeded"}, columns=["publish_hash"])
     return not runs.is_empty() and rules.digest not in runs["publish_hash"]
 
 
-def _replace(transaction: Transaction, reviews: pl.DataFrame, run_id: str, rules: Rules) -> int:
-    """Writes mentions and coverage of some reviews in the place of what was there of them; returns the mentions."""
+def _replace(
+    transaction: Transaction, reviews: pl.DataFrame, run_id: str, rules: Rules
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Writes coverage and mentions of some reviews in the place of what was there of them, and returns both."""
     spans, read = _lookup(transaction, reviews, "text_spans"), _lookup(transaction, reviews, "text_readings")
     mentions = rules.mentions(reviews, spans).with_columns(run_id=pl.lit(run_id))
     counts = mentions.group_by("review_id").agg(mention_count=pl.len())
@@ -137,7 +152,7 @@ def _replace(transaction: Transaction, reviews: pl.DataFrame, run_id: str, rules
     for table, rows in (("mentions", mentions), ("review_coverage", coverage)):
         transaction.delete(table, "review_id", reviews["review_id"])
         transaction.append(table, rows)
-    return len(mentions)
+    return coverage, mentions
 
 
 def _lookup(transaction: Transaction, reviews: pl.DataFrame, table: str) -> pl.DataFrame:

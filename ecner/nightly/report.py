@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
 from ecner.config import Settings
+from ecner.nightly.drift import METRICS
 from ecner.nightly.extract import Extracted
 from ecner.nightly.plan import Plan
 from ecner.storage.query import run_query
@@ -30,6 +32,8 @@ where week_start = (select max(week_start) from week_over_week_movers) and entit
 order by abs(change) desc, canonical limit 5
 """
 
+_DRIFT_ORDER = ("entity_type", "metric")
+
 
 @dataclass(frozen=True)
 class Report:
@@ -42,6 +46,7 @@ class Report:
     reviews: int
     top: Mapping[str, pl.DataFrame]  # per entity type: canonical, mentions, reviews
     movers: pl.DataFrame
+    drift: pl.DataFrame  # the figures that have drifted, rows of drift_metrics
     chars: int
     seconds: Mapping[str, float]
     warehouse: str
@@ -74,6 +79,11 @@ class Report:
             "tables": self.warehouse,
         }
 
+    @property
+    def drifts(self) -> Sequence[str]:
+        """What has drifted, a line a figure."""
+        return [_told(figure) for figure in self.drift.to_dicts()]
+
     def to_text(self) -> str:
         """Plain text for a terminal or a log."""
         lines = [f"{name:<11}{value}" for name, value in self.facts.items()]
@@ -86,6 +96,8 @@ class Report:
                 f"  {_plain(m['canonical']):<20}{m['previous_review_count']:>6} -> {m['review_count']}"
                 for m in self.movers.to_dicts()
             ]
+        if self.drifts:
+            lines += ["", "drifted from the runs before", *(f"  {_plain(told)}" for told in self.drifts)]
         return "\n".join(lines)
 
     def to_markdown(self) -> str:
@@ -100,6 +112,8 @@ class Report:
         for place in range(max(map(len, self.top.values()))):
             names = (_entry(self.top[entity_type], place) for entity_type in TYPES)
             lines.append(f"| {place + 1} | {' | '.join(names)} |")
+        if self.drifts:
+            lines += ["", "Drifted from the runs before:", "", *(f"- {_cell(told)}" for told in self.drifts)]
         return "\n".join(lines)
 
     def to_rows(self) -> list[dict[str, object]]:
@@ -116,6 +130,7 @@ def make_report(settings: Settings, warehouse: Warehouse, plan: Plan, extracted:
     url = settings.warehouse_url
     with warehouse.connect() as reader:
         run = reader.read("extraction_runs", where={"run_id": plan.run_id}, columns=["mentions_out"])
+        drift = reader.read("drift_metrics", where={"run_id": plan.run_id, "drifted": 1}, order_by=_DRIFT_ORDER)
         rejected = reader.read("rejected_reviews", where={"run_id": plan.run_id}, columns=["reason"])
     counts = rejected.group_by("reason").len().sort("reason")
     period = run_query(url, None, _PERIOD).row(0, named=True)
@@ -130,9 +145,20 @@ def make_report(settings: Settings, warehouse: Warehouse, plan: Plan, extracted:
             entity_type: found.filter(pl.col("entity_type") == entity_type).drop("entity_type") for entity_type in TYPES
         },
         movers=run_query(url, None, _MOVED),
+        drift=drift,
         chars=sum(part.chars for part in extracted if part.seconds["total"]),
         seconds={name: sum(part.seconds[name] for part in extracted) for name in ("total", "forward", "decode")},
         warehouse=warehouse.location,
+    )
+
+
+def _told(figure: Mapping[str, Any]) -> str:
+    """A figure that has drifted, in words."""
+    value, baseline, of = figure["value"], figure["baseline"], figure["entity_type"]
+    change = f"{value / baseline - 1:+.0%}" if baseline else "up from 0"
+    return (
+        f"{of}: {METRICS[figure['metric']]} {value:.4g}, {baseline:.4g} on average of {figure['baseline_runs']} "
+        f"runs before ({change}; allowed is {figure['allowed']:.0%})"
     )
 
 

@@ -61,7 +61,7 @@ class Night:
 
     def publish(self, plan: Plan, extracted: Sequence[Extracted]) -> None:
         """Stage 3: writes it all in one transaction."""
-        publish(self.warehouse, plan, [part.path for part in extracted], self.rules)
+        publish(self.warehouse, plan, [part.path for part in extracted], self.rules, self.settings.drift)
         kept = timedelta(days=self.settings.lake.keep_days)
         Lake(Path(self.settings.lake.uri)).clear(datetime.now(UTC) - kept)
 

@@ -55,24 +55,26 @@ class TaggedTexts(Dataset[Example]):
 class LengthBatches(Sampler[list[int]]):
     """Batches of neighbours in length, cut by characters, in an order drawn anew each epoch.
 
-    Ties of length are broken at random, so the same texts rarely meet twice; the number of batches stays.
+    Ties of length are broken at random, so the same texts rarely meet twice; the number of batches stays. It is a
+    multiple of the number of processes, which take turns: the first batches of an epoch come twice where they must.
     """
 
-    def __init__(self, lengths: NDArray[np.int64], *, batch_chars: int, seed: int) -> None:
+    def __init__(self, lengths: NDArray[np.int64], *, batch_chars: int, seed: int, processes: int = 1) -> None:
         self.lengths, self.batch_chars, self.seed, self.epoch = lengths, batch_chars, seed, 0
         self._cuts = list(pack(np.sort(lengths)[::-1], batch_chars))
+        self._length = -(-len(self._cuts) // processes) * processes
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch's order; the Trainer calls it, on resuming too."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._cuts)
+        return self._length
 
     def __iter__(self) -> Iterator[list[int]]:
         random = np.random.default_rng((self.seed, self.epoch))
         order = np.lexsort((random.random(len(self.lengths)), -self.lengths))
-        for batch in random.permutation(len(self._cuts)):
+        for batch in np.resize(random.permutation(len(self._cuts)), self._length):
             yield order[self._cuts[batch]].tolist()
 
 

@@ -1,58 +1,131 @@
-"""A training from files to a model folder."""
+"""One training in a folder of its own: what it is made of goes in, the trained weights and the curve come out.
+
+The folder can be taken up again at any time, and by several processes at once through accelerate's launcher:
+``accelerate launch -m ecner.training.run FOLDER``.
+"""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from ecner.config import TrainSettings
-from ecner.data.corpus import read_corpus
-from ecner.data.label_sets import read_label_set
-from ecner.errors import DataError, UsageError
-from ecner.evaluation import strict_f1
-from ecner.inference.reader import Reader
+from ecner.data.corpus import read_corpus, write_corpus
+from ecner.data.files import write_whole
+from ecner.data.rows import LabelledText
+from ecner.errors import DataError, RunError
 from ecner.labels import TagSet
-from ecner.model.checkpoint import Checkpoint
-from ecner.training.start import starting_point
+from ecner.model.checkpoint import STORED, Checkpoint
+from ecner.model.lora import add_lora, save_lora
 from ecner.training.trainer import train
 
-MODEL, CURVE = "model", "curve.json"
+CURVE, TRAINED = "curve.json", "trained"
+_JOB, _TRAIN, _DEV = "job.json", "train.jsonl", "dev"
 
 
-def train_model(
-    settings: TrainSettings,
-    train_files: Sequence[Path],
-    dev_files: Sequence[Path],
-    output: Path,
-    *,
-    resume: bool,
-    label_set: Path | None = None,
-) -> Mapping[str, float]:
-    """Trains on all of some files and judges by others; returns strict F1 on each of these, of the model as saved.
+@dataclass(frozen=True)
+class Job:
+    """What a training is made of.
 
-    ``output`` gets the checkpoints, the learning curve (curve.json) and the model (float16, folder model). The tags
-    are those of ``label_set`` (a schema.json), or the labels of the training texts in ``train.scheme``.
+    ``base`` is the model folder that it starts from, by whose name an adapter refers to it; ``new`` names the parts
+    of its branch that have no pretrained weights.
+    """
+
+    settings: TrainSettings
+    tag_set: TagSet
+    base: Path
+    new: tuple[str, ...] = ()
+
+    def write(
+        self, folder: Path, train_texts: Sequence[LabelledText], dev: Mapping[str, Sequence[LabelledText]]
+    ) -> None:
+        """Writes it all; job.json comes last, so that a folder that has it is complete."""
+        (folder / _DEV).mkdir(parents=True, exist_ok=True)
+        for path, texts in (
+            (folder / _TRAIN, train_texts),
+            *((folder / _DEV / f"{n}.jsonl", t) for n, t in dev.items()),
+        ):
+            if bad := write_corpus(path, texts, "jsonl"):
+                raise DataError(f"{len(bad)} labelled text(s) cannot be trained on, such as {bad[0]}: remove them")
+        values = {
+            "settings": self.settings.model_dump(mode="json", exclude_unset=True),
+            "tags": self.tag_set.tags,
+            "scheme": self.tag_set.scheme,
+            "base": str(self.base),
+            "new": self.new,
+        }
+        write_whole(folder / _JOB, json.dumps(values, indent=1).encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> "Job":
+        """The job of a folder."""
+        values = json.loads((folder / _JOB).read_text("utf-8"))
+        settings = TrainSettings.model_validate(values["settings"])
+        tag_set = TagSet(tuple(values["tags"]), values["scheme"])
+        return cls(settings, tag_set, Path(values["base"]), tuple(values["new"]))
+
+
+def run_training(folder: Path) -> None:
+    """Trains what the folder's job says, from wherever an earlier run of it was stopped, unless it has ended.
+
+    Leaves the trained weights (float16) in the folder ``trained`` and the learning curve in curve.json.
 
     Raises:
-        UsageError: a file is missing, or the folder holds another training and resume was not asked for.
-        DataError: a file holds a bad row, or a label that the label set lacks; nothing is trained on half of one.
+        UsageError: adapters that do not fit the base.
+        RunError: a process of several has failed.
     """
-    if not resume and any(output.glob("checkpoint-*")):
-        raise UsageError(f"{output} holds checkpoints of a training: go on with --resume, or name another folder")
-    corpora = [read_corpus(path, strict=True) for path in train_files]
-    texts = [text for corpus in corpora for text in corpus.texts]
-    names = [f"{path.resolve().parent.name}_{path.stem}" for path in dev_files]
-    if len(set(names)) < len(names):
-        raise UsageError(f"dev files need names of their own, got {', '.join(names)}: rename a file or its folder")
-    dev = {name: read_corpus(path, strict=True).texts for name, path in zip(names, dev_files, strict=True)}
-    labels = {label for corpus in corpora for label in corpus.labels}
-    tag_set = read_label_set(label_set) if label_set else TagSet.from_labels(labels, settings.scheme)
-    if unknown := sorted(labels - set(tag_set.labels)):
-        raise DataError(f"{label_set} lacks the label(s) {', '.join(unknown)}, which the training texts have: add them")
-    checkpoint = starting_point(settings, tag_set)
-    curve = train(checkpoint, settings, train=texts, dev=dev, output=output, resume=resume)
-    (output / CURVE).write_text(json.dumps(curve, indent=1) + "\n", "utf-8")
-    checkpoint.save(output / MODEL, torch.float16)
-    reader = Reader(Checkpoint.load(output / MODEL))
-    return {name: strict_f1(reader, rows) for name, rows in dev.items()}
+    if (folder / CURVE).is_file():
+        return
+    settings = Job.read(folder).settings
+    if settings.processes == 1 or "WORLD_SIZE" in os.environ:
+        _train(folder)
+    else:
+        _launch(folder, settings)
+
+
+def _train(folder: Path) -> None:
+    job = Job.read(folder)
+    torch.manual_seed(job.settings.seed)  # of what is new for other tags, and of the adapters
+    checkpoint = Checkpoint.load(job.base).with_tags(job.tag_set)
+    lora = add_lora(checkpoint.tagger, job.settings.lora, new=job.new) if job.settings.method == "lora" else None
+    curve = train(
+        checkpoint,
+        job.settings,
+        train=read_corpus(folder / _TRAIN, strict=True).texts,
+        dev={path.stem: read_corpus(path, strict=True).texts for path in sorted((folder / _DEV).glob("*.jsonl"))},
+        output=folder,
+        adapters=lora,
+    )
+    if int(os.environ.get("RANK", "0")):
+        return
+    if lora is None:
+        checkpoint.save(folder / TRAINED, STORED)
+    else:
+        save_lora(lora, folder / TRAINED, base=job.base.name, dtype=STORED)
+        checkpoint.tagger.config.save_pretrained(folder / TRAINED)
+    write_whole(folder / CURVE, (json.dumps(curve, indent=1) + "\n").encode())
+
+
+def _launch(folder: Path, settings: TrainSettings) -> None:
+    """Starts the processes by accelerate's own launcher."""
+    options = ["--num_processes", str(settings.processes)]
+    if settings.launcher is not None:
+        options = ["--config_file", str(settings.launcher), *options]
+    elif not torch.cuda.is_available():
+        options.append("--cpu")
+    command = [sys.executable, "-m", "accelerate.commands.launch", *options, "-m", "ecner.training.run", str(folder)]
+    ended = subprocess.run(command, check=False, stdin=subprocess.DEVNULL)  # noqa: S603 - our own arguments
+    if ended.returncode:
+        raise RunError(
+            f"a training process of {settings.processes} ended with status {ended.returncode}: see its message above; "
+            "run again to go on from the last epoch"
+        )
+
+
+if __name__ == "__main__":
+    run_training(Path(sys.argv[1]))

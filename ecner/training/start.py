@@ -1,5 +1,6 @@
 """What a training starts from: a tagger folder, or a pretrained encoder with a new branch and head on it."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,8 +11,6 @@ from ecner.errors import UsageError
 from ecner.labels import TagSet
 from ecner.model.checkpoint import Checkpoint, build, decoder_config
 from ecner.model.config import TaggerConfig
-from ecner.model.tagger import Tagger
-from ecner.resources import asset
 
 _SHAPE = {
     "architecture", "encoder_layers", "decoder_base", "decoder_size", "decoder_layers", "decoder_heads",
@@ -19,30 +18,40 @@ _SHAPE = {
 }  # fmt: skip
 
 
-def starting_point(settings: TrainSettings, tag_set: TagSet) -> Checkpoint:
+@dataclass(frozen=True)
+class Start:
+    """A checkpoint to train, and the parts of its branch that have no pretrained weights."""
+
+    checkpoint: Checkpoint
+    new: frozenset[str] = frozenset()
+
+
+def starting_point(settings: TrainSettings, tag_set: TagSet) -> Start:
     """The checkpoint that a training begins with; new weights are drawn from the settings' seed.
 
-    A tagger (``train.base``: ``default`` or a folder) keeps its architecture, and everything but classifiers
-    and CRF where its tags are other ones. Anything else is taken as a BERT-like encoder's folder or hub name.
+    A tagger's folder as ``train.base`` keeps its architecture and, until it is trained, its tags. Anything else is
+    taken as a BERT-like encoder's folder or hub name.
 
     Raises:
         UsageError: settings that would give a tagger another architecture.
     """
     torch.manual_seed(settings.seed)
-    folder = asset("model") if settings.base == "default" else Path(settings.base)
-    if (folder / "config.json").is_file() and _is_tagger(folder):
+    folder = Path(settings.base)
+    if is_tagger(folder):
         if fixed := sorted(_SHAPE & settings.model_fields_set):
             raise UsageError(
                 f"train.base is {settings.base!r}, a tagger, whose {', '.join(fixed)} cannot be changed: leave these "
                 "out, or name a pretrained encoder as train.base"
             )
-        return _with_tags(Checkpoint.load(folder), tag_set)
+        return Start(Checkpoint.load(folder))
     decoder: str | PreTrainedConfig | None = None
+    new: set[str] = set()
     if settings.architecture == "hybrid":
         decoder = settings.decoder_base or decoder_config(
             size=settings.decoder_size, layers=settings.decoder_layers, heads=settings.decoder_heads
         )
-    return build(
+        new = {"moe"} if settings.decoder_base else {"moe", "decoder"}
+    checkpoint = build(
         tag_set,
         encoder=settings.base,
         encoder_layers=settings.encoder_layers,
@@ -55,20 +64,11 @@ def starting_point(settings: TrainSettings, tag_set: TagSet) -> Checkpoint:
         expert_size=settings.expert_size,
         dropout=settings.dropout,
     )
+    return Start(checkpoint, frozenset(new))
 
 
-def _is_tagger(folder: Path) -> bool:
-    return PreTrainedConfig.get_config_dict(folder)[0].get("model_type") == TaggerConfig.model_type
-
-
-def _with_tags(checkpoint: Checkpoint, tag_set: TagSet) -> Checkpoint:
-    """The same tagger for other tags: weights whose shape depends on the tags are new."""
-    old = checkpoint.tagger
-    if old.config.tag_set == tag_set:
-        return checkpoint
-    values = old.config.to_dict() | {"tags": list(tag_set.tags), "scheme": tag_set.scheme}
-    tagger = Tagger(TaggerConfig.from_dict(values))
-    heads = ("encoder_classifier.", "branch_classifier.", "crf.")
-    kept = {name: tensor for name, tensor in old.state_dict().items() if not name.startswith(heads)}
-    tagger.load_state_dict(tagger.state_dict() | kept)
-    return Checkpoint(tagger, checkpoint.vocabulary)
+def is_tagger(folder: Path) -> bool:
+    """Whether a folder holds one of our models."""
+    if not (folder / "config.json").is_file():
+        return False
+    return bool(PreTrainedConfig.get_config_dict(folder)[0].get("model_type") == TaggerConfig.model_type)

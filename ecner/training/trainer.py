@@ -1,11 +1,14 @@
-"""transformers' Trainer for taggers: two learning rates, batches cut by characters, strict F1 on dev."""
+"""transformers' Trainer for taggers: learning rates by part, batches cut by characters, strict F1 on dev."""
 
+import json
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from peft import PeftModel
 from torch import nn
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
@@ -32,6 +35,7 @@ class TaggerTrainer(Trainer):
         train: Sequence[LabelledText],
         dev: Mapping[str, Sequence[LabelledText]],
         args: TrainingArguments,
+        adapters: PeftModel | None = None,
     ) -> None:
         config = checkpoint.tagger.config
         self.checkpoint, self.settings, self.dev = checkpoint, settings, dev
@@ -39,7 +43,7 @@ class TaggerTrainer(Trainer):
             train, vocabulary=checkpoint.vocabulary, tag_set=config.tag_set, window=config.window
         )
         super().__init__(
-            model=checkpoint.tagger,
+            model=adapters or checkpoint.tagger,
             args=args,
             train_dataset=self.examples,
             eval_dataset=[],  # evaluate reads ``dev`` itself
@@ -49,7 +53,12 @@ class TaggerTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader[Example]:
         """Batches of similar length, cut by characters."""
-        sampler = LengthBatches(self.examples.lengths, batch_chars=self.settings.batch_chars, seed=self.settings.seed)
+        sampler = LengthBatches(
+            self.examples.lengths,
+            batch_chars=self.settings.batch_chars,
+            seed=self.settings.seed,
+            processes=self.accelerator.num_processes,
+        )
         loader: DataLoader[Example] = self.accelerator.prepare(
             DataLoader(
                 self.examples,
@@ -61,26 +70,28 @@ class TaggerTrainer(Trainer):
         return loader
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW with a learning rate of its own for pretrained parts; no decay on norms and biases."""
+        """AdamW with learning rates of their own for pretrained parts and adapters; no decay on norms and biases."""
         model = cast("nn.Module", model or self.model)
         decayed = set(self.get_decay_parameter_names(model))
-        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-        pretrained = ("encoder.", "branch.decoder.") if self.settings.decoder_base else ("encoder.",)
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                key = (any(part in name for part in pretrained), name in decayed and not name.endswith("_bias"))
+                key = (self._learning_rate(name), name in decayed and not name.endswith("_bias"))
                 groups.setdefault(key, []).append(parameter)
         self.optimizer = torch.optim.AdamW(
             [
-                {
-                    "params": parameters,
-                    "lr": self.settings.encoder_lr if is_pretrained else self.settings.head_lr,
-                    "weight_decay": self.settings.weight_decay if decays else 0.0,
-                }
-                for (is_pretrained, decays), parameters in groups.items()
+                {"params": parameters, "lr": rate, "weight_decay": self.settings.weight_decay if decays else 0.0}
+                for (rate, decays), parameters in groups.items()
             ]
         )
         return self.optimizer
+
+    def _learning_rate(self, name: str) -> float:
+        """The rate of a parameter by its name."""
+        if ".lora_" in name:
+            return self.settings.lora.lr
+        pretrained = ("encoder.", "branch.decoder.") if self.settings.decoder_base else ("encoder.",)
+        return self.settings.encoder_lr if any(part in name for part in pretrained) else self.settings.head_lr
 
     def evaluate(
         self,
@@ -105,19 +116,33 @@ def train(
     train: Sequence[LabelledText],
     dev: Mapping[str, Sequence[LabelledText]],
     output: Path,
-    resume: bool = False,
+    adapters: PeftModel | None = None,
 ) -> list[dict[str, float]]:
-    """Trains in place and leaves the tagger at its best epoch.
+    """Trains in place and leaves the tagger at its best epoch; a training that was killed goes on where it was.
 
-    Checkpoints lie in ``output``; with ``resume`` the newest one there is taken up. Returns the learning
-    curve: the Trainer's log, a row an entry.
+    Checkpoints lie in ``output``, one an epoch, the newest of which is taken up. With ``adapters``, the model that
+    ``add_lora`` made of the tagger, only these are trained. Returns the learning curve: the Trainer's log, a row an
+    entry.
     """
     output.mkdir(parents=True, exist_ok=True)
-    trainer = TaggerTrainer(checkpoint, settings, train=train, dev=dev, args=_arguments(settings, output))
-    newest = get_last_checkpoint(str(output)) if resume else None  # type: ignore[no-untyped-call]
+    args = _arguments(settings, output)
+    if args.should_save:
+        _remove_unfinished(output)
+    trainer = TaggerTrainer(checkpoint, settings, train=train, dev=dev, args=args, adapters=adapters)
+    trainer.accelerator.wait_for_everyone()
+    newest = get_last_checkpoint(str(output))  # type: ignore[no-untyped-call]
     trainer.train(resume_from_checkpoint=newest)
     checkpoint.tagger.eval()  # type: ignore[no-untyped-call]
     return list(trainer.state.log_history)
+
+
+def _remove_unfinished(output: Path) -> None:
+    """Removes checkpoints that a kill left half-written: the Trainer writes trainer_state.json last."""
+    for folder in output.glob("checkpoint-*"):
+        try:
+            json.loads((folder / "trainer_state.json").read_bytes())
+        except (OSError, ValueError):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _arguments(settings: TrainSettings, output: Path) -> TrainingArguments:
@@ -137,6 +162,8 @@ def _arguments(settings: TrainSettings, output: Path) -> TrainingArguments:
         greater_is_better=True,
         logging_steps=50,
         seed=settings.seed,
+        use_cpu=not torch.cuda.is_available(),
+        accelerator_config={"even_batches": False},  # LengthBatches is even by itself
         bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False),
         dataloader_pin_memory=torch.cuda.is_available(),
         report_to=[],

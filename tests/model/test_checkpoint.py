@@ -14,7 +14,7 @@ from ecner.inference.reader import Reader
 from ecner.labels import TagSet
 from ecner.model.checkpoint import VOCABULARY, WEIGHTS, Checkpoint, build, decoder_config, fingerprint
 from ecner.model.vocabulary import WHITE_SPACE, Vocabulary
-from tests.tiny import ARCHITECTURES, tiny
+from tests.tiny import ARCHITECTURES, LABELS, tiny
 
 TEXTS = ["小米手机a1真好用，", "华为b22耳机", "不", "买了小米，华为。手机 abc 0123456789买了小米，华为。手机 abc"]
 FRESH = """
@@ -276,3 +276,25 @@ def test_a_folder_that_is_not_there_is_named():
         build(
             TagSet.from_labels(["X"]), encoder="/nowhere", vocabulary=Vocabulary(("[PAD]", "[UNK]", "[CLS]", "[SEP]"))
         )
+
+
+@pytest.mark.parametrize("tag_set", [TagSet.from_labels(["NEW"]), TagSet.from_labels(LABELS, "BILOU")])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_other_tags_get_new_heads_on_the_same_body(architecture, tag_set):
+    base = tiny(architecture, bidirectional=False, window=20)
+    found = base.with_tags(tag_set)
+    assert found.tagger.config.tag_set == tag_set
+    assert found.vocabulary == base.vocabulary
+    for name in ("architecture", "bidirectional", "window", "experts", "skip"):
+        assert getattr(found.tagger.config, name) == getattr(base.tagger.config, name)
+    assert found.tagger.state_dict().keys() == base.tagger.state_dict().keys()
+    for name, tensor in base.tagger.state_dict().items():
+        if name.startswith(("encoder_classifier.", "branch_classifier.", "crf.")):
+            assert len(found.tagger.state_dict()[name]) == len(tag_set.tags)
+            assert found.tagger.state_dict()[name].isfinite().all()
+        else:
+            assert torch.equal(tensor, found.tagger.state_dict()[name]), name
+
+
+def test_the_same_tags_change_nothing(checkpoint):
+    assert checkpoint.with_tags(checkpoint.tagger.config.tag_set) is checkpoint

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 from ecner.config import ModelSettings
 from ecner.inference.reader import Reader
 from ecner.model.checkpoint import Checkpoint, fingerprint
+from ecner.model.vocabulary import UNKNOWN
 from ecner.nightly import extract as module
 from ecner.nightly.extract import READINGS, extract_shard, span_frame
 from ecner.nightly.plan import ReadingModel
 from tests.nightly.oracle import hashed, read_texts
 from tests.nightly.reviews import make_reviews
+from tests.tiny import VOCABULARY
 
 TRICKY = [
     "😀小米手机a1", "𠮷𠮷华为\U0010ffff耳机", "ＧＨ小米ａ１", "e\u0301小米\u200d手机", "\0小米\0a1\0",
@@ -56,10 +58,12 @@ def test_every_text_is_read_whole(shard, read, model):
     rows = {row["text_hash"]: row for row in readings.to_dicts()}
     found = read_texts(model, texts)
     assert sum(map(len, found.values())) > 50
+    assert readings["unknown_chars"].sum() > 20
     for text in texts:
         row = rows[hashed(text)]
         assert row["chars"] == row["chars_read"] == len(text)
         assert (row["windows"] > 1) == (len(text) > 24)
+        assert row["unknown_chars"] == sum(VOCABULARY.encode(text) == VOCABULARY.ids[UNKNOWN])
         spans = [(s["label"], s["start_char"], s["end_char"]) for s in row["spans"]]
         assert spans == [(label, start, end) for label, start, end, _ in found[text]]
         for span, (*_, confidence) in zip(row["spans"], found[text], strict=True):

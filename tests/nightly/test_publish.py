@@ -22,7 +22,7 @@ from tests.nightly.reviews import make_reviews, write
 from tests.tables import assert_equal_tables
 
 LEXICON = Lexicon.read(resource("configs/lexicon.yaml"))
-OF_THE_NIGHT = ("extraction_runs", "rejected_reviews")
+OF_THE_NIGHT = ("extraction_runs", "rejected_reviews", "drift_metrics")
 
 
 @pytest.fixture(scope="session")
@@ -227,6 +227,19 @@ def test_a_failing_publish_leaves_the_old_tables(house, source, tmp_path, monkey
     assert house.tables()["review_coverage"].height == 90
     failed = house.read("extraction_runs", status="failed")
     assert set(failed["error"]) == {"pulled the plug"}
+
+
+def test_a_reading_that_an_earlier_version_left(house, source, found):
+    """It is taken up without the column that it lacks."""
+    night = house.prepare(source)
+    plan = night.plan()
+    extracted = [night.extract(shard, plan) for shard in plan.shards]
+    for part in extracted:
+        pl.read_parquet(part.path, glob=False).drop("unknown_chars").write_parquet(part.path)
+    night.publish(plan, extracted)
+    assert_published(house, make_reviews(90), found)
+    readings = house.read("text_readings")
+    assert readings["unknown_chars"].null_count() == len(readings) > 0
 
 
 def test_days_of_other_years(house, tmp_path):

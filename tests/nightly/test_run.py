@@ -101,7 +101,7 @@ def test_the_first_run_registers_the_model(house, source, tmp_path):
     folder = shutil.copytree(house.model, tmp_path / "carded")
     figure = {"dataset": "titles dev", "metric": "strict_f1", "entity_type": "all", "value": 0.8, "support": 40}
     card = {"base": "e5", "data_fingerprint": "d", "evaluations": [figure, {**figure, "metric": "recall"}]}
-    (folder / "figures.json").write_text(json.dumps(card))
+    (folder / "version.json").write_text(json.dumps(card))
     home = House(house.folder, folder)
     for _ in range(2):
         home.night(source)

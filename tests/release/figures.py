@@ -1,4 +1,4 @@
-"""Scores a model for its card: writes figures.json into its folder and prints the card's table.
+"""Scores a model for its card: writes version.json into its folder and prints the card's table.
 
     python -m tests.release.figures MODEL_FOLDER --shared ../shared
 
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, required=True)
     options = parser.parse_args()
     found = figures(options.folder, options.shared)
-    (options.folder / "figures.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    (options.folder / "version.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     print(table(found))
 
 

@@ -26,7 +26,7 @@ def reader() -> Reader:
 
 @pytest.fixture(scope="module")
 def known() -> dict[tuple[str, str, str], float]:
-    rows = json.loads((MODEL / "figures.json").read_text("utf-8"))["evaluations"]
+    rows = json.loads((MODEL / "version.json").read_text("utf-8"))["evaluations"]
     return {(row["dataset"], row["metric"], row["entity_type"]): row["value"] for row in rows}
 
 
@@ -40,7 +40,7 @@ def test_the_card_tells_what_it_must_and_its_figures_are_those_of_the_file() -> 
     card = (MODEL / "README.md").read_text("utf-8")
     for heading in ("Provenance and licences", "Recipe", "Figures", "Known weaknesses"):
         assert re.search(rf"^## {heading}", card, re.MULTILINE), heading
-    assert table(json.loads((MODEL / "figures.json").read_text("utf-8"))) in card
+    assert table(json.loads((MODEL / "version.json").read_text("utf-8"))) in card
 
 
 def test_the_sample_is_read_as_well_as_the_card_says(reader: Reader, known: dict[tuple[str, str, str], float]) -> None:

@@ -143,7 +143,28 @@ def _runs(random: Random) -> dict[str, pl.DataFrame]:
             for row in range(20)
         ]
     )
-    return {"extraction_runs": runs, "rejected_reviews": rejected}
+    return {"extraction_runs": runs, "rejected_reviews": rejected, "drift_metrics": _drift(random)}
+
+
+def _drift(random: Random) -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            {
+                "run_id": str(number),
+                "entity_type": kind,
+                "metric": metric,
+                "value": random.choice([None, 0.0, 0.25, random.random()]),
+                "baseline": random.choice([None, 0.0, 0.5, random.random()]),
+                "baseline_runs": random.randrange(15),
+                "allowed": random.choice([None, 0.3]),
+                "drifted": random.randrange(2),
+            }
+            for number in range(4)
+            for kind in ("all", "brand")
+            for metric in ("mean_confidence", "never_seen_share")
+        ],
+        infer_schema_length=None,
+    )
 
 
 def _models(random: Random) -> dict[str, pl.DataFrame]:
@@ -154,6 +175,7 @@ def _models(random: Random) -> dict[str, pl.DataFrame]:
         data_fingerprint=None,
         parent=None,
         uri=pl.lit("x"),
+        reason=None,
     )
     evaluations = pl.DataFrame(
         [

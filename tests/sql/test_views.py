@@ -98,7 +98,7 @@ def run_history(tables: Tables) -> pl.DataFrame:
 
 
 def model_quality(tables: Tables) -> pl.DataFrame:
-    versions = tables["model_versions"].drop("data_fingerprint", "parent", "uri")
+    versions = tables["model_versions"].drop("data_fingerprint", "parent", "uri", "reason")
     return tables["model_evaluations"].join(versions, on="version")
 
 
@@ -111,6 +111,12 @@ def rejections(tables: Tables) -> pl.DataFrame:
         "review_count",
         rejected_share=share(pl.col("review_count"), pl.col("reviews_in")),
     )
+
+
+def drift(tables: Tables) -> pl.DataFrame:
+    runs = tables["extraction_runs"].select("run_id", "finished_at", "source", "model_version")
+    change = pl.when(pl.col("baseline") > 0).then(pl.col("value") / pl.col("baseline") - 1)
+    return tables["drift_metrics"].join(runs, on="run_id").with_columns(change_ratio=change)
 
 
 def coverage_daily(tables: Tables) -> pl.DataFrame:
@@ -142,6 +148,7 @@ EXPECTED: dict[str, Callable[[Tables], pl.DataFrame]] = {
     "model_quality": model_quality,
     "rejections": rejections,
     "coverage_daily": coverage_daily,
+    "drift": drift,
 }
 
 

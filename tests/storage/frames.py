@@ -23,7 +23,7 @@ def _values(column: Column):
 def frames(table: Table, max_size: int = 6) -> st.SearchStrategy[pl.DataFrame]:
     rows = st.lists(
         st.fixed_dictionaries({column.name: _values(column) for column in table.columns}),
-        unique_by=lambda row: tuple(row[name] for name in table.key),
+        unique_by=(lambda row: tuple(row[name] for name in table.key)) if table.key else None,
         max_size=max_size,
     )
     return rows.map(lambda values: pl.DataFrame(values, schema=table.polars_schema))

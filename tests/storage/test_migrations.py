@@ -1,17 +1,19 @@
 import subprocess
 import sys
 import threading
+from datetime import UTC, date, datetime
 from itertools import count
 
 import pytest
 import sqlalchemy as sa
+from alembic import command as alembic
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from ecner.errors import RunError, UsageError
 from ecner.schema import TABLES
 from ecner.storage import migrations, views
-from ecner.storage.tables import sql_tables
+from ecner.storage.tables import SQL_TYPES, sql_tables
 from ecner.storage.warehouse import Warehouse
 
 MIGRATE = """
@@ -20,6 +22,12 @@ from ecner.storage.warehouse import Warehouse
 Warehouse(sys.argv[1], sys.argv[2] or None).migrate()
 """
 _numbers = count()
+OF_0001 = {
+    "mentions", "review_coverage", "entity_daily", "entity_pairs_daily", "rejected_reviews", "text_readings",
+    "text_spans", "extraction_runs", "model_versions", "model_evaluations", "calendar",
+}  # fmt: skip
+SINCE_0001 = {"unknown_chars", "reason"}  # columns of those tables
+VALUES = {"text": "小米", "int": 7, "float": 0.5, "date": date(2026, 1, 2), "time": datetime(2026, 1, 2, 3, tzinfo=UTC)}
 
 
 def tables_and_views(warehouse) -> tuple[set[str], set[str]]:
@@ -82,6 +90,44 @@ def test_migrating_again_writes_nothing(tmp_path):
 def test_migrating_again_runs_no_upgrade(warehouse, monkeypatch):
     monkeypatch.setattr(Warehouse, "begin", None)
     warehouse.migrate()
+
+
+def at_0001(made, monkeypatch):
+    """A warehouse as the first revision made it, two rows in each table, and a view that needs them."""
+    with monkeypatch.context() as then, made.begin() as transaction:
+        connection = transaction.connection
+        if made.schema is not None:
+            connection.execute(sa.schema.CreateSchema(made.schema))
+        alembic.upgrade(migrations._config(connection, made.schema), "0001")
+        then.setattr(views, "_files", lambda: ["model_quality"])
+        views.create_views(connection, made.schema)
+        for name in OF_0001:
+            columns = [column for column in TABLES[name].columns if column.name not in SINCE_0001]
+            table = sa.table(name, *(sa.column(c.name, SQL_TYPES[c.kind]) for c in columns), schema=made.schema)
+            whole = {column.name: VALUES[column.kind] for column in columns}
+            other = {c.name: None if c.nullable else whole[c.name] for c in columns}
+            first = next(column for column in columns if column.key)
+            other[first.name] = date(2026, 1, 3) if first.kind == "date" else "华为"
+            connection.execute(sa.insert(table), [whole, other])
+
+
+def test_an_upgrade_keeps_the_rows(place, monkeypatch):
+    made = Warehouse(*place)
+    at_0001(made, monkeypatch)
+    tables, names = tables_and_views(made)
+    assert (tables, names) == ({*OF_0001, "alembic_version"}, {"model_quality", "views_digest"})
+    made.migrate()
+    tables, names = tables_and_views(made)
+    assert (tables, names) == ({*TABLES, "alembic_version"}, {*views.view_names(), "views_digest"})
+    with made.connect() as reader:
+        for name, table in TABLES.items():
+            rows = reader.read(name)
+            assert len(rows) == (2 if name in OF_0001 else 0)
+            for column in table.columns if name in OF_0001 else ():
+                was = set() if column.name in SINCE_0001 else {VALUES[column.kind]}
+                assert was <= set(rows[column.name])
+                assert rows[column.name].null_count() == (2 - len(was) if column.nullable else 0)
+        assert migrations.is_current(reader.connection, made.schema)
 
 
 def test_a_newer_warehouse_is_refused(warehouse):

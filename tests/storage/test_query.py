@@ -77,7 +77,7 @@ def test_a_view_or_table_by_its_name(filled):
 def test_days_and_times_are_typed(filled):
     with Warehouse(*filled).begin() as transaction:
         rows = {"version": ["1"], "created_at": [TIME], "status": "champion", "architecture": "hybrid", "uri": "x"}
-        optional = dict.fromkeys(["base", "data_fingerprint", "parent"])
+        optional = dict.fromkeys(["base", "data_fingerprint", "parent", "reason"])
         transaction.append("model_versions", pl.DataFrame({**rows, **optional}))
         figures = {"version": ["1"], "dataset": "dev", "metric": "f1", "entity_type": "all", "value": 0.5, "support": 3}
         transaction.append("model_evaluations", pl.DataFrame(figures))

@@ -1,5 +1,7 @@
 """Training works: texts are learnt, stopped early, resumed to the same weights, and the best epoch is kept."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from transformers.trainer_utils import get_last_checkpoint
@@ -126,7 +128,7 @@ def test_a_killed_training_resumed_ends_at_the_same_weights(tmp_path, monkeypatc
     given = {"train": TEXTS, "dev": {"dev": TEXTS}, "output": tmp_path / "killed"}
     interrupted(monkeypatch, 2, lambda: train(killed, QUICK, **given))
     step = int(get_last_checkpoint(str(given["output"])).rsplit("-", 1)[1])
-    log = train(resumed, QUICK, **given, resume=True)
+    log = train(resumed, QUICK, **given)
     assert 0 < step < log[-1]["step"] == expected[-1]["step"]
     assert evaluations(log) == evaluations(expected)
     for name, tensor in weights(whole).items():
@@ -137,10 +139,17 @@ def test_a_resumed_training_keeps_its_count_of_epochs_without_gain(tmp_path, mon
     settings = QUICK.model_copy(update={"epochs": 8, "patience": 2})
     given = {"train": TEXTS, "dev": {"dev": NO_MENTIONS}, "output": tmp_path}
     interrupted(monkeypatch, 3, lambda: train(tiny(), settings, **given))
-    assert evaluations(train(tiny(), settings, **given, resume=True)) == [(1, 0), (2, 0), (3, 0)]
+    assert evaluations(train(tiny(), settings, **given)) == [(1, 0), (2, 0), (3, 0)]
 
 
-def test_with_nothing_to_resume_training_starts_anew(tmp_path):
-    settings = QUICK.model_copy(update={"epochs": 1})
-    log = train(tiny(), settings, train=TEXTS, dev={"dev": TEXTS}, output=tmp_path / "new", resume=True)
-    assert [epoch for epoch, _ in evaluations(log)] == [1]
+@pytest.mark.parametrize("content", [None, '{"epoch": 1'])
+def test_a_checkpoint_that_was_left_half_written_is_passed_over(tmp_path, monkeypatch, content):
+    given = {"train": TEXTS, "dev": {"dev": TEXTS}, "output": tmp_path}
+    interrupted(monkeypatch, 3, lambda: train(tiny(), QUICK, **given))
+    newest = Path(get_last_checkpoint(str(tmp_path)))
+    if content is None:
+        (newest / "trainer_state.json").unlink()
+    else:
+        (newest / "trainer_state.json").write_text(content)
+    log = train(tiny(), QUICK, **given)
+    assert [epoch for epoch, _ in evaluations(log)] == [1, 2, 3]

@@ -1,0 +1,153 @@
+"""Pictures as SVG text, for pages and artifacts: drawn here, without a browser or a network."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+# the reader's machine draws the letters, so the list has to hold a Chinese font of each system
+FONT = (
+    "system-ui, 'PingFang SC', 'Microsoft YaHei', 'Noto Sans CJK SC', 'Noto Sans SC', 'WenQuanYi Micro Hei', sans-serif"
+)
+# the newest Vega-Lite that the converter holds may be another than the one that Altair writes
+_VERSION = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+_INK, _GRID = "#767676", "#80808040"  # told from a white page and from a dark one
+_COLOURS = ("#8a8a8a", "#3b82c4", "#c2683a", "#4a9a5b", "#9a62b5", "#b59a2f")
+_F1_FIELDS = ("eval_", "_strict_f1")
+_MEAN = "eval_strict_f1"
+
+
+def reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]]) -> str:
+    """Precision against confidence of each model; on the diagonal a confidence means what it says.
+
+    Args:
+        curves: by model, its bins: mean confidence, precision, number of mentions.
+    """
+    rows = [
+        {"model": model, "confidence": confidence, "precision": precision, "mentions": count}
+        for model, bins in curves.items()
+        for confidence, precision, count in bins
+    ]
+    unit = alt.Scale(domain=[0, 1])
+    diagonal = (
+        alt.Chart(_data([{"x": 0, "y": 0}, {"x": 1, "y": 1}]))
+        .mark_line(strokeDash=[4, 4], color=_INK, strokeWidth=1)
+        .encode(x=alt.X("x:Q", scale=unit, title="mean confidence"), y=alt.Y("y:Q", scale=unit, title="precision"))
+    )
+    base = alt.Chart(_data(rows)).encode(
+        x=alt.X("confidence:Q", scale=unit), y=alt.Y("precision:Q", scale=unit), color=_colour("model", list(curves))
+    )
+    points = base.mark_circle(opacity=1).encode(
+        size=alt.Size("mentions:Q", legend=None, scale=alt.Scale(range=[20, 160]))
+    )
+    return _svg((diagonal + base.mark_line() + points).properties(width=320, height=320))
+
+
+def f1_by_type(figures: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> str:
+    """F1 of each type and model with its interval.
+
+    Args:
+        figures: by entity type, then by model: F1, and the lower and upper end of its interval.
+    """
+    rows = [
+        {"type": entity_type, "model": model, "f1": value, "lower": lower, "upper": upper}
+        for entity_type, sides in figures.items()
+        for model, (value, lower, upper) in sides.items()
+    ]
+    models = _models(figures.values())
+    base = alt.Chart(_data(rows)).encode(
+        y=alt.Y("type:N", sort=list(figures), title=None), yOffset=alt.YOffset("model:N", sort=models)
+    )
+    unit = alt.Scale(domain=[0, 1])
+    bars = base.mark_bar().encode(x=alt.X("f1:Q", scale=unit, title="strict F1"), color=_colour("model", models))
+    whiskers = base.mark_rule(color=_INK, strokeWidth=2).encode(x=alt.X("lower:Q", scale=unit), x2="upper:Q")
+    return _svg((bars + whiskers).properties(width=360, height=alt.Step(16)))
+
+
+def entity_change(rows: Sequence[tuple[str, Mapping[str, int]]]) -> str:
+    """In how many reviews each model finds each entity.
+
+    Args:
+        rows: name, and the number of reviews by model; in the order to be shown.
+    """
+    values = [
+        {"name": name, "model": model, "reviews": count} for name, counts in rows for model, count in counts.items()
+    ]
+    models = _models(counts for _, counts in rows)
+    chart = (
+        alt.Chart(_data(values))
+        .mark_bar()
+        .encode(
+            x=alt.X("reviews:Q", title="reviews", axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y("name:N", sort=[name for name, _ in rows], title=None),
+            yOffset=alt.YOffset("model:N", sort=models),
+            color=_colour("model", models),
+        )
+    )
+    return _svg(chart.properties(width=320, height=alt.Step(8)))
+
+
+def learning_curve(log: Sequence[Mapping[str, Any]]) -> str:
+    """Training loss, and strict F1 on each dev set, over the epochs.
+
+    Args:
+        log: the Trainer's log: rows with ``epoch``, and ``loss`` or ``eval_strict_f1`` and ``eval_<name>_strict_f1``.
+    """
+    losses = [{"epoch": row["epoch"], "loss": row["loss"]} for row in log if "loss" in row]
+    scores = [
+        {"epoch": row["epoch"], "set": _dev_set(name), "f1": value}
+        for row in log
+        for name, value in row.items()
+        if name.startswith(_F1_FIELDS[0]) and name.endswith(_F1_FIELDS[1])
+    ]
+    loss = (
+        alt.Chart(_data(losses))
+        .mark_line(color=_COLOURS[1])
+        .encode(x=alt.X("epoch:Q"), y=alt.Y("loss:Q", title="training loss"))
+    )
+    sets = sorted({str(row["set"]) for row in scores})
+    f1 = (
+        alt.Chart(_data(scores))
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("epoch:Q"),
+            y=alt.Y("f1:Q", title="strict F1 on dev", scale=alt.Scale(zero=False)),
+            color=_colour("set", sets),
+        )
+    )
+    panels = [panel.properties(width=360, height=170) for panel, rows in ((loss, losses), (f1, scores)) if rows]
+    return _svg(alt.vconcat(*panels))
+
+
+def _data(rows: Sequence[Mapping[str, object]]) -> alt.InlineData:
+    return alt.InlineData(values=list(rows))
+
+
+def _models(rows: Iterable[Mapping[str, object]]) -> list[str]:
+    return list(dict.fromkeys(model for row in rows for model in row))
+
+
+def _dev_set(name: str) -> str:
+    """``mean`` of all dev sets, or the name of one."""
+    return "mean" if name == _MEAN else name.removeprefix(_F1_FIELDS[0]).removesuffix(_F1_FIELDS[1])
+
+
+def _colour(field: str, names: Sequence[str]) -> alt.Color:
+    """A colour for each name, the first being the grey one where two are compared."""
+    colours = _COLOURS if len(names) > 1 else _COLOURS[1:]
+    scale = alt.Scale(domain=list(names), range=[colours[i % len(colours)] for i in range(len(names))])
+    return alt.Color(f"{field}:N", scale=scale, legend=alt.Legend(title=None, orient="top"))
+
+
+def _svg(chart: alt.LayerChart | alt.Chart | alt.VConcatChart) -> str:
+    axis = {"labelColor": _INK, "titleColor": _INK, "gridColor": _GRID, "domainColor": _INK, "tickColor": _INK}
+    config = {
+        "background": None,
+        "font": FONT,
+        "axis": {**axis, "labelLimit": 200, "titleFontWeight": "normal"},
+        "legend": {"labelColor": _INK, "labelLimit": 320},
+        "view": {"stroke": None},
+    }
+    spec = chart.to_dict() | {"config": config}
+    return vl_convert.vegalite_to_svg(spec, vl_version=_VERSION, allowed_base_urls=[])

@@ -1,0 +1,121 @@
+"""A retrain from end to end: what every way of running it does around and between the stages.
+
+Invariant: whatever stops it, a rerun goes on where it was, and one training enters one version into the registry.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ecner.config import Settings
+from ecner.data.files import write_whole
+from ecner.errors import UsageError
+from ecner.nightly.names import Lexicon
+from ecner.registry import ModelVersion, labels_of, resolve_in, training_texts
+from ecner.resources import resource
+from ecner.retraining.bridge import Champion, find_champion
+from ecner.retraining.compare import Comparison, Contender, Material, compare
+from ecner.retraining.overlap import recent_reviews
+from ecner.retraining.page import to_html
+from ecner.retraining.snapshot import DEV, TEST, Snapshot, take_snapshot
+from ecner.retraining.train import Candidate, base_model, train_candidate
+from ecner.retraining.verdict import Verdict, decide
+from ecner.retraining.versions import open_reader
+from ecner.storage.warehouse import Warehouse
+
+REPORT, FIGURES = "report.html", "comparison.json"
+
+
+@dataclass(frozen=True)
+class Retrain:
+    """Settings that were checked before anything is started or written: whoever has it can run the stages."""
+
+    settings: Settings
+
+    def snapshot(self) -> Snapshot:
+        """Stage 1: the labels, settled and written once."""
+        Warehouse(self.settings.warehouse_url).migrate()
+        return take_snapshot(self.settings)
+
+    def train(self, snapshot: Snapshot) -> Candidate:
+        """Stage 2: the challenger, as a version folder."""
+        return train_candidate(self.settings, snapshot)
+
+    def compare(self, snapshot: Snapshot, candidate: Candidate) -> "Compared":
+        """Stage 3: champion and challenger on the same test rows."""
+        new = resolve_in(self.settings.warehouse_url, candidate.folder)
+        champion = find_champion(self.settings.warehouse_url)
+        apart = _why_apart(champion, new)
+        comparison = compare(
+            self._contender(new),
+            self._contender(champion.model) if champion.model and not apart else None,
+            self._material(snapshot),
+            confidence=self.settings.train.gate.confidence,
+            seed=self.settings.train.seed,
+        )
+        figures = json.dumps(comparison.to_json(), ensure_ascii=False, indent=1)
+        write_whole(Path(candidate.work) / FIGURES, (figures + "\n").encode())
+        return Compared(new, champion, comparison, apart)
+
+    def decide(self, snapshot: Snapshot, candidate: Candidate, compared: "Compared") -> Verdict:
+        """Stage 4: the gate; the version, its figures and the decisions enter the warehouse, with the promotion."""
+        verdict = decide(self.settings, compared.new, compared.champion, compared.comparison, apart=compared.apart)
+        page = to_html(compared.comparison, verdict.decisions, verdict=verdict.sentence, data=snapshot.to_text())
+        report = Path(candidate.work) / REPORT
+        write_whole(report, page.encode())
+        return verdict.with_report(str(report))
+
+    def _contender(self, model: ModelVersion) -> Contender:
+        return Contender(model.version, open_reader(self.settings, model.folder), training_texts(model.folder))
+
+    def _material(self, snapshot: Snapshot) -> Material:
+        settings = self.settings
+        recent = recent_reviews(settings, settings.train.overlap_reviews)
+        return Material(
+            datasets=snapshot.texts(DEV if snapshot.test_is_dev else TEST),
+            recent=recent["text"].to_list(),
+            model=settings.model,
+            lexicon=Lexicon.read(settings.model.lexicon or resource("configs/lexicon.yaml")),
+        )
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What stage 3 hands to the decision; ``apart`` says why champion and challenger cannot be compared, if so."""
+
+    new: ModelVersion
+    champion: Champion
+    comparison: Comparison
+    apart: str
+
+
+def prepare(settings: Settings) -> Retrain:
+    """Checks settings, label files and base; nothing has been written when it raises.
+
+    Raises:
+        UsageError: one of them is wrong.
+        ModelError: the base's folder is not what it was.
+    """
+    chosen = settings.train
+    if missing := [str(path) for path in (*chosen.train, *chosen.dev, *chosen.test) if not path.is_file()]:
+        raise UsageError(f"no such file of labelled texts: {', '.join(missing)}; name existing ones")
+    base_model(settings)
+    Warehouse(settings.warehouse_url)
+    return Retrain(settings)
+
+
+def run_retrain(retrain: Retrain) -> Verdict:
+    """Runs the stages one after the other, here."""
+    snapshot = retrain.snapshot()
+    candidate = retrain.train(snapshot)
+    return retrain.decide(snapshot, candidate, retrain.compare(snapshot, candidate))
+
+
+def _why_apart(champion: Champion, new: ModelVersion) -> str:
+    """Why two models cannot be compared; empty where they can."""
+    if champion.model is None:
+        return f"the champion {champion.version} cannot be read: {champion.problem}"
+    old, own = labels_of(champion.model.folder), labels_of(new.folder)
+    if old != own:
+        return f"its labels are {', '.join(sorted(own))}, those of the champion {', '.join(sorted(old))}"
+    return ""

@@ -1,0 +1,118 @@
+"""The training of a challenger: known by what it is made of, so that it is done once, and taken up where it was."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ecner.config import Settings, TrainSettings
+from ecner.data.label_sets import read_label_set
+from ecner.data.rows import LabelledText
+from ecner.errors import DataError, UsageError
+from ecner.labels import TagSet
+from ecner.registry import CHAMPION, SHIPPED, ModelVersion, resolve_in
+from ecner.retraining.snapshot import Snapshot
+from ecner.retraining.versions import merges_exactly, models_folder, save_base, save_version
+from ecner.training.run import Job, run_training
+from ecner.training.start import is_tagger, starting_point
+
+# Settings that change what is judged and promoted, or how fast a training runs, but not what it gives.
+_NOT_OF_THE_TRAINING = {
+    "train", "dev", "test", "annotations", "dev_share", "test_share", "labels", "base", "gate", "promote",
+    "overlap_reviews", "launcher",
+}  # fmt: skip
+_VERSION_NAME = "version"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained model as it lies in the lake."""
+
+    version: str
+    folder: str
+    work: str
+
+
+def train_candidate(settings: Settings, snapshot: Snapshot) -> Candidate:
+    """Trains on a snapshot, or finds the version that the same training has given before.
+
+    Raises:
+        UsageError: settings that do not fit the base.
+        DataError: labels that the label set lacks.
+        RunError: a training process has failed.
+    """
+    tag_set = _tag_set(settings.train, snapshot)
+    models = models_folder(settings.lake.uri)
+    base, parent = base_model(settings)
+    train = settings.train.model_copy(update={"base": base})
+    start = starting_point(train, tag_set)
+    base_folder = save_base(models, start.checkpoint)
+    job = Job(settings.train, tag_set, base_folder, tuple(sorted(start.new)))
+    work = models.parent / "retrains" / _key(job, snapshot)
+    known = work / _VERSION_NAME
+    if not known.is_file() or not (models / known.read_text("utf-8")).is_dir():
+        dev = snapshot.texts("dev")
+        job.write(work, _all(snapshot.texts("train")), dev)
+        run_training(work)
+        texts = [labelled.text for labelled in _all(dev)]
+        folder = save_version(
+            models,
+            work,
+            training_texts=snapshot.training_hashes(),
+            facts={
+                "base": base_folder.name,
+                "data_fingerprint": snapshot.fingerprint,
+                "parent": parent.version if parent else None,
+                "recipe": _recipe(settings.train),
+            },
+            merging=lambda adapter: merges_exactly(adapter, texts, settings.model),
+        )
+        known.write_text(folder.name, "utf-8")
+    version = known.read_text("utf-8")
+    return Candidate(version, str(models / version), str(work))
+
+
+def base_model(settings: Settings) -> tuple[str, ModelVersion | None]:
+    """What train.base means: a folder or a hub name, and the version that it is, where it is one of our models.
+
+    Raises:
+        UsageError: no such version.
+        ModelError: the version's folder is not what it was.
+    """
+    ref = settings.train.base
+    folder = Path(ref)
+    if ref in {SHIPPED, CHAMPION} or is_tagger(folder):
+        model = resolve_in(settings.warehouse_url, ref)
+        return str(model.folder), model
+    if folder.is_dir() or "/" in ref:
+        return ref, None
+    try:
+        model = resolve_in(settings.warehouse_url, ref)
+    except UsageError:
+        return ref, None  # a hub name
+    return str(model.folder), model
+
+
+def _tag_set(train: TrainSettings, snapshot: Snapshot) -> TagSet:
+    """The tags of train.labels, or those of the labels of the training texts."""
+    tag_set = read_label_set(train.labels) if train.labels else TagSet.from_labels(snapshot.labels, train.scheme)
+    if unknown := sorted(set(snapshot.labels) - set(tag_set.labels)):
+        raise DataError(
+            f"{train.labels} lacks the label(s) {', '.join(unknown)}, which the training texts have: add them"
+        )
+    return tag_set
+
+
+def _recipe(train: TrainSettings) -> dict[str, object]:
+    return {k: v for k, v in train.model_dump(mode="json").items() if k not in _NOT_OF_THE_TRAINING}
+
+
+def _key(job: Job, snapshot: Snapshot) -> str:
+    """Identity of a training: its texts, its base, its tags and its recipe."""
+    parts = [snapshot.fingerprint, job.base.name, job.new, job.tag_set.tags, _recipe(job.settings)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _all(datasets: Mapping[str, Sequence[LabelledText]]) -> list[LabelledText]:
+    return [text for texts in datasets.values() for text in texts]

@@ -1,0 +1,107 @@
+"""The decision on a challenger, entered whole: version, figures, decisions and promotion in one transaction."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal
+
+import polars as pl
+
+from ecner.config import Settings
+from ecner.registry import ModelVersion, register
+from ecner.retraining.bridge import Champion, read_bridge
+from ecner.retraining.compare import Comparison
+from ecner.retraining.gate import Decision, decision_rows, judge, passes, reasons
+from ecner.retraining.promotion import Promotion, enter_promotion
+from ecner.retraining.reading import CHALLENGER, CHAMPION
+from ecner.schema import TABLES
+from ecner.storage.transaction import Transaction
+from ecner.storage.warehouse import Warehouse
+
+Outcome = Literal["promoted", "refused", "not comparable", "waiting", "leads already"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a challenger, and why."""
+
+    version: str
+    champion: str
+    outcome: Outcome
+    reason: str
+    decisions: tuple[Decision, ...] = ()
+    promotion: Promotion | None = None
+    report: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """The verdict for people."""
+        said = {
+            "promoted": f"{self.version} passed the gate and is champion now, in the place of {self.champion}",
+            "refused": f"{self.version} stays a candidate: {self.reason}",
+            "not comparable": f"{self.version} is not comparable: {self.reason}; ecner models promote {self.version} "
+            "makes it champion all the same",
+            "waiting": f"{self.version} passed the gate against {self.champion} and waits, as train.promote is off: "
+            f"ecner models promote {self.version} makes it champion",
+            "leads already": f"{self.version} is the champion already",
+        }
+        return said[self.outcome]
+
+    def with_report(self, path: str) -> "Verdict":
+        """The same with the place of its report."""
+        return replace(self, report=path)
+
+    def to_text(self) -> str:
+        """Plain text for a terminal or a log."""
+        lines = [self.sentence]
+        for d in self.decisions:
+            value = "-" if d.value is None else f"{d.value:.4g}"
+            interval = "" if d.lower is None or d.upper is None else f" [{d.lower:.4g}, {d.upper:.4g}]"
+            lines.append(f"  {d.outcome:<11}{d.rule:<28}{value:>10}{interval}  allowed {d.allowed:.4g}")
+        if self.promotion:
+            lines.append(self.promotion.to_text())
+        return "\n".join([*lines, f"report: {self.report}"])
+
+
+def decide(settings: Settings, new: ModelVersion, champion: Champion, comparison: Comparison, *, apart: str) -> Verdict:
+    """Judges, and enters all of it together; a challenger that has been entered before is judged anew.
+
+    Raises:
+        RunError: the champion was changed meanwhile, or the warehouse failed. Nothing was entered: run again.
+    """
+    verdict = _verdict(settings, new, champion, comparison, apart)
+    bridge = read_bridge(settings, champion, new) if verdict.outcome == "promoted" else None
+    with Warehouse(settings.warehouse_url).begin() as transaction:
+        if champion.model is not None:
+            register(transaction, champion.model)
+        register(transaction, new)
+        transaction.update("model_versions", {"version": new.version}, {"reason": verdict.reason})
+        _replace(transaction, "model_evaluations", new.version, pl.DataFrame(comparison.evaluations(CHALLENGER)))
+        if CHAMPION in comparison.versions:
+            figures = pl.DataFrame(comparison.evaluations(CHAMPION))
+            _replace(transaction, "model_evaluations", champion.version, figures)
+        decided = decision_rows(verdict.decisions, new.version, champion.version, datetime.now(UTC))
+        _replace(transaction, "gate_decisions", new.version, decided)
+        if bridge is not None:
+            return replace(verdict, promotion=enter_promotion(transaction, bridge))
+    return verdict
+
+
+def _verdict(settings: Settings, new: ModelVersion, champion: Champion, comparison: Comparison, apart: str) -> Verdict:
+    if new.version == champion.version:
+        return Verdict(new.version, champion.version, "leads already", "it is the champion")
+    if apart:
+        return Verdict(new.version, champion.version, "not comparable", apart)
+    decisions = judge(comparison, settings.train.gate)
+    if not passes(decisions):
+        return Verdict(new.version, champion.version, "refused", reasons(decisions), decisions)
+    outcome: Outcome = "promoted" if settings.train.promote else "waiting"
+    return Verdict(new.version, champion.version, outcome, "it passed the gate", decisions)
+
+
+def _replace(transaction: Transaction, table: str, version: str, rows: pl.DataFrame) -> None:
+    """Writes rows of a version in the place of those with the same key; its other rows stay."""
+    new = TABLES[table].validate(rows.with_columns(version=pl.lit(version)))
+    of_version = transaction.read(table, where={"version": version})
+    others = of_version.join(new, on=TABLES[table].key, how="anti")
+    transaction.delete(table, "version", pl.Series([version]))
+    transaction.append(table, pl.concat([others, new]))
