@@ -1,5 +1,6 @@
 """Pictures as SVG text, for pages and artifacts: drawn here, without a browser or a network."""
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ FONT = (
 _VERSION = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 _INK, _GRID = "#767676", "#80808040"  # told from a white page and from a dark one
 _COLOURS = ("#8a8a8a", "#3b82c4", "#c2683a", "#4a9a5b", "#9a62b5", "#b59a2f")
+_LABEL_CHARS = 20
+_WIDE, _NARROW = 10.5, 6.5  # pixels of a letter at the size of labels
 _F1_FIELDS = ("eval_", "_strict_f1")
 _MEAN = "eval_strict_f1"
 
@@ -51,18 +54,19 @@ def f1_by_type(figures: Mapping[str, Mapping[str, tuple[float, float, float]]]) 
         figures: by entity type, then by model: F1, and the lower and upper end of its interval.
     """
     rows = [
-        {"type": entity_type, "model": model, "f1": value, "lower": lower, "upper": upper}
+        {"type": _label(entity_type), "model": model, "f1": value, "lower": lower, "upper": upper}
         for entity_type, sides in figures.items()
         for model, (value, lower, upper) in sides.items()
     ]
-    models = _models(figures.values())
+    models, names = _models(figures.values()), [_label(name) for name in figures]
     base = alt.Chart(_data(rows)).encode(
-        y=alt.Y("type:N", sort=list(figures), title=None), yOffset=alt.YOffset("model:N", sort=models)
+        y=alt.Y("type:N", sort=names, title=None, axis=_name_axis(names)), yOffset=alt.YOffset("model:N", sort=models)
     )
-    unit = alt.Scale(domain=[0, 1])
-    bars = base.mark_bar().encode(x=alt.X("f1:Q", scale=unit, title="strict F1"), color=_colour("model", models))
-    whiskers = base.mark_rule(color=_INK, strokeWidth=2).encode(x=alt.X("lower:Q", scale=unit), x2="upper:Q")
-    return _svg((bars + whiskers).properties(width=360, height=alt.Step(16)))
+    near = alt.Scale(zero=False)
+    colour = _colour("model", models)
+    points = base.mark_circle(size=70, opacity=1).encode(x=alt.X("f1:Q", scale=near, title="strict F1"), color=colour)
+    intervals = base.mark_rule(strokeWidth=2).encode(x=alt.X("lower:Q", scale=near), x2="upper:Q", color=colour)
+    return _svg((intervals + points).properties(width=340, height=alt.Step(16)))
 
 
 def entity_change(rows: Sequence[tuple[str, Mapping[str, int]]]) -> str:
@@ -71,8 +75,11 @@ def entity_change(rows: Sequence[tuple[str, Mapping[str, int]]]) -> str:
     Args:
         rows: name, and the number of reviews by model; in the order to be shown.
     """
+    names = [_label(name) for name, _ in rows]
     values = [
-        {"name": name, "model": model, "reviews": count} for name, counts in rows for model, count in counts.items()
+        {"name": _label(name), "model": model, "reviews": count}
+        for name, counts in rows
+        for model, count in counts.items()
     ]
     models = _models(counts for _, counts in rows)
     chart = (
@@ -80,7 +87,7 @@ def entity_change(rows: Sequence[tuple[str, Mapping[str, int]]]) -> str:
         .mark_bar()
         .encode(
             x=alt.X("reviews:Q", title="reviews", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y("name:N", sort=[name for name, _ in rows], title=None),
+            y=alt.Y("name:N", sort=names, title=None, axis=_name_axis(names)),
             yOffset=alt.YOffset("model:N", sort=models),
             color=_colour("model", models),
         )
@@ -101,23 +108,22 @@ def learning_curve(log: Sequence[Mapping[str, Any]]) -> str:
         for name, value in row.items()
         if name.startswith(_F1_FIELDS[0]) and name.endswith(_F1_FIELDS[1])
     ]
+    epochs = alt.X("epoch:Q", scale=alt.Scale(domain=[0, max((row["epoch"] for row in losses + scores), default=1)]))
     loss = (
-        alt.Chart(_data(losses))
-        .mark_line(color=_COLOURS[1])
-        .encode(x=alt.X("epoch:Q"), y=alt.Y("loss:Q", title="training loss"))
+        alt.Chart(_data(losses)).mark_line(color=_COLOURS[1]).encode(x=epochs, y=alt.Y("loss:Q", title="training loss"))
     )
     sets = sorted({str(row["set"]) for row in scores})
     f1 = (
         alt.Chart(_data(scores))
         .mark_line(point=True)
         .encode(
-            x=alt.X("epoch:Q"),
+            x=epochs,
             y=alt.Y("f1:Q", title="strict F1 on dev", scale=alt.Scale(zero=False)),
             color=_colour("set", sets),
         )
     )
     panels = [panel.properties(width=360, height=170) for panel, rows in ((loss, losses), (f1, scores)) if rows]
-    return _svg(alt.vconcat(*panels))
+    return _svg(alt.vconcat(*panels).resolve_legend(color="independent").resolve_scale(color="independent"))
 
 
 def _data(rows: Sequence[Mapping[str, object]]) -> alt.InlineData:
@@ -133,6 +139,16 @@ def _dev_set(name: str) -> str:
     return "mean" if name == _MEAN else name.removeprefix(_F1_FIELDS[0]).removesuffix(_F1_FIELDS[1])
 
 
+def _label(name: str) -> str:
+    return name if len(name) <= _LABEL_CHARS else f"{name[:_LABEL_CHARS]}…"
+
+
+def _name_axis(names: Sequence[str]) -> alt.Axis:
+    """Room for names in the reader's font: the one here may have no Chinese letters, and take them for narrow ones."""
+    widths = [sum(_WIDE if unicodedata.east_asian_width(c) in "WF" else _NARROW for c in name) for name in names]
+    return alt.Axis(minExtent=max(widths, default=0) + _NARROW, labelLimit=0)
+
+
 def _colour(field: str, names: Sequence[str]) -> alt.Color:
     """A colour for each name, the first being the grey one where two are compared."""
     colours = _COLOURS if len(names) > 1 else _COLOURS[1:]
@@ -145,7 +161,7 @@ def _svg(chart: alt.LayerChart | alt.Chart | alt.VConcatChart) -> str:
     config = {
         "background": None,
         "font": FONT,
-        "axis": {**axis, "labelLimit": 200, "titleFontWeight": "normal"},
+        "axis": {**axis, "titleFontWeight": "normal"},
         "legend": {"labelColor": _INK, "labelLimit": 320},
         "view": {"stroke": None},
     }

@@ -15,6 +15,7 @@ import typer
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
 from prefect.futures import PrefectFuture
 from prefect.settings import (
     PREFECT_SERVER_ANALYTICS_ENABLED,
@@ -41,6 +42,8 @@ from ecner.nightly.report import Report
 from ecner.nightly.run import Night, prepare
 
 command = typer.Typer(**PLAIN)
+DRIFT_EVENT = "ecner.drift"  # what the trigger of a retrain expects: this event, of this resource
+DRIFT_RESOURCE = {"prefect.resource.id": "ecner.warehouse", "prefect.resource.name": "ecner's warehouse"}
 _STARTUP_SECONDS = 180  # a busy two-core machine needs over half a minute to start Prefect's temporary server
 
 
@@ -71,6 +74,14 @@ def report_night(night: Night, plan: Plan, extracted: Sequence[Extracted]) -> Re
     return report
 
 
+@task(cache_policy=NO_CACHE)
+def tell_drift(report: Report) -> None:
+    """Tells what has drifted, as a table artifact and as an event; Prefect sends it at the latest as it exits."""
+    figures = report.drift.to_dicts()
+    create_table_artifact(figures, key="ecner-drift", description=f"Drifted in {report.plan.run_id}")
+    emit_event(DRIFT_EVENT, DRIFT_RESOURCE, payload={"run_id": report.plan.run_id, "metrics": figures})
+
+
 # One shard at a time: the model uses every core, or the whole GPU, by itself.
 @flow(name="extract", task_runner=cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=1)))
 def extract(
@@ -83,7 +94,10 @@ def extract(
         extracted = [extract_shard.submit(night, shard, plan) for shard in plan.shards]
         found = [future.result() for future in extracted]
         publish_night(night, plan, found)
-        return report_night(night, plan, found)
+        report = report_night(night, plan, found)
+        if len(report.drift):
+            tell_drift(report)
+        return report
 
 
 def run(config: Path | None, selection: Selection, *, debug: bool = False) -> Report:

@@ -24,6 +24,7 @@ from ecner.cli import (
     with_labels,
 )
 from ecner.config import load_settings
+from ecner.retraining.page import to_markdown
 from ecner.retraining.run import Compared, Retrain, prepare
 from ecner.retraining.snapshot import Snapshot
 from ecner.retraining.train import Candidate
@@ -54,9 +55,10 @@ def compare_models(stages: Retrain, snapshot: Snapshot, candidate: Candidate) ->
 
 @task(cache_policy=NO_CACHE)
 def decide(stages: Retrain, snapshot: Snapshot, candidate: Candidate, compared: Compared) -> Verdict:
-    """Judges, and enters version, figures, decisions and promotion; with a Markdown artifact."""
+    """Judges, and enters version, figures, decisions and promotion; the report is a Markdown artifact too."""
     verdict = stages.decide(snapshot, candidate, compared)
-    create_markdown_artifact("", key="ecner-retrain", description=verdict.version)
+    report = to_markdown(compared.comparison, verdict.decisions, verdict=verdict.sentence, data=snapshot.to_text())
+    create_markdown_artifact(report, key="ecner-retrain", description=verdict.sentence)
     return verdict
 
 

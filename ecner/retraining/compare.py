@@ -244,11 +244,12 @@ def _parts(hashes: Sequence[str], contenders: Mapping[str, Contender]) -> dict[s
     """Rows of each part; what is not known of a model's training is taken as not seen."""
     trained_on = contenders[CHALLENGER].trained_on
     known = {text for contender in contenders.values() for text in contender.trained_on or ()}
-    parts = {ALL: list(range(len(hashes))), FRESH: [i for i, text in enumerate(hashes) if text not in known]}
+    rows = range(len(hashes))
+    parts = {ALL: list(rows)}
     if trained_on is not None:
-        parts[SEEN] = [i for i, text in enumerate(hashes) if text in trained_on]
-        parts[UNSEEN] = [i for i, text in enumerate(hashes) if text not in trained_on]
-    return parts
+        parts[SEEN] = [i for i in rows if hashes[i] in trained_on]
+        parts[UNSEEN] = [i for i in rows if hashes[i] not in trained_on]
+    return parts | {FRESH: [i for i in rows if hashes[i] not in known]}
 
 
 def _by_dataset(datasets: Sequence[str], rows: Sequence[int]) -> dict[str, list[int]]:

@@ -105,7 +105,9 @@ def _slowdown(comparison: Comparison, gate: GateSettings) -> Decision:
 def _entity_changes(comparison: Comparison, gate: GateSettings) -> Iterator[Decision]:
     for entity_type, change in comparison.entities.items():
         if change.moved is not None:
-            detail = f"share of the top {entity_type} entities' counts that moved, {comparison.recent_reviews:,} reviews"
+            detail = (
+                f"share of the top {entity_type} entities' counts that moved, {comparison.recent_reviews:,} reviews"
+            )
             allowed = gate.max_entity_change
             yield _decided(f"entity_change:{entity_type}", change.moved, allowed, change.moved <= allowed, detail)
 

@@ -4,7 +4,7 @@ Invariant: whatever stops it, a rerun goes on where it was, and one training ent
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ecner.config import Settings
@@ -16,14 +16,16 @@ from ecner.resources import resource
 from ecner.retraining.bridge import Champion, find_champion
 from ecner.retraining.compare import Comparison, Contender, Material, compare
 from ecner.retraining.overlap import recent_reviews
-from ecner.retraining.page import to_html
+from ecner.retraining.page import to_html, to_markdown
 from ecner.retraining.snapshot import DEV, TEST, Snapshot, take_snapshot
 from ecner.retraining.train import Candidate, base_model, train_candidate
 from ecner.retraining.verdict import Verdict, decide
 from ecner.retraining.versions import open_reader
 from ecner.storage.warehouse import Warehouse
+from ecner.training.run import CURVE
 
-REPORT, FIGURES = "report.html", "comparison.json"
+REPORT, MARKDOWN, FIGURES = "report.html", "report.md", "comparison.json"
+_DEV_IS_TEST = "There were no test texts: the models were judged by dev, which also chose the challenger's best epoch."
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,18 @@ class Retrain:
     def decide(self, snapshot: Snapshot, candidate: Candidate, compared: "Compared") -> Verdict:
         """Stage 4: the gate; the version, its figures and the decisions enter the warehouse, with the promotion."""
         verdict = decide(self.settings, compared.new, compared.champion, compared.comparison, apart=compared.apart)
-        page = to_html(compared.comparison, verdict.decisions, verdict=verdict.sentence, data=snapshot.to_text())
-        report = Path(candidate.work) / REPORT
-        write_whole(report, page.encode())
-        return verdict.with_report(str(report))
+        work = Path(candidate.work)
+        for name, render in ((REPORT, to_html), (MARKDOWN, to_markdown)):
+            page = render(
+                compared.comparison,
+                verdict.decisions,
+                verdict=verdict.sentence,
+                data=snapshot.to_text(),
+                notes=[_DEV_IS_TEST] if snapshot.test_is_dev else [],
+                curve=json.loads((work / CURVE).read_text("utf-8")),
+            )
+            write_whole(work / name, page.encode())
+        return replace(verdict, report=str(work / REPORT))
 
     def _contender(self, model: ModelVersion) -> Contender:
         return Contender(model.version, open_reader(self.settings, model.folder), training_texts(model.folder))

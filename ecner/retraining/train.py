@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from ecner.data.label_sets import read_label_set
 from ecner.data.rows import LabelledText
 from ecner.errors import DataError, UsageError
 from ecner.labels import TagSet
-from ecner.registry import CHAMPION, SHIPPED, ModelVersion, resolve_in
+from ecner.registry import ModelVersion, resolve_in
 from ecner.retraining.snapshot import Snapshot
 from ecner.retraining.versions import merges_exactly, models_folder, save_base, save_version
 from ecner.training.run import Job, run_training
@@ -23,6 +24,7 @@ _NOT_OF_THE_TRAINING = {
     "overlap_reviews", "launcher",
 }  # fmt: skip
 _VERSION_NAME = "version"
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @dataclass(frozen=True)
@@ -77,20 +79,18 @@ def base_model(settings: Settings) -> tuple[str, ModelVersion | None]:
     """What train.base means: a folder or a hub name, and the version that it is, where it is one of our models.
 
     Raises:
-        UsageError: no such version.
+        UsageError: no such version or folder, and no name that a hub could have.
         ModelError: the version's folder is not what it was.
     """
     ref = settings.train.base
-    folder = Path(ref)
-    if ref in {SHIPPED, CHAMPION} or is_tagger(folder):
-        model = resolve_in(settings.warehouse_url, ref)
-        return str(model.folder), model
-    if folder.is_dir() or "/" in ref:
+    if Path(ref).is_dir() and not is_tagger(Path(ref)):
         return ref, None
     try:
         model = resolve_in(settings.warehouse_url, ref)
-    except UsageError:
-        return ref, None  # a hub name
+    except UsageError as error:
+        if _HUB_NAME.fullmatch(ref):
+            return ref, None
+        raise UsageError(f"train.base: {error}, or the folder or hub name of a pretrained encoder") from None
     return str(model.folder), model
 
 

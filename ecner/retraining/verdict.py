@@ -46,10 +46,6 @@ class Verdict:
         }
         return said[self.outcome]
 
-    def with_report(self, path: str) -> "Verdict":
-        """The same with the place of its report."""
-        return replace(self, report=path)
-
     def to_text(self) -> str:
         """Plain text for a terminal or a log."""
         lines = [self.sentence]

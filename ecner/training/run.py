@@ -82,7 +82,7 @@ def run_training(folder: Path) -> None:
     if (folder / CURVE).is_file():
         return
     settings = Job.read(folder).settings
-    if settings.processes == 1 or "WORLD_SIZE" in os.environ:
+    if settings.processes == 1:
         _train(folder)
     else:
         _launch(folder, settings)
@@ -113,11 +113,11 @@ def _train(folder: Path) -> None:
 
 def _launch(folder: Path, settings: TrainSettings) -> None:
     """Starts the processes by accelerate's own launcher."""
-    options = ["--num_processes", str(settings.processes)]
+    options = ["--num_processes", str(settings.processes), "--num_machines", "1"]
     if settings.launcher is not None:
-        options = ["--config_file", str(settings.launcher), *options]
-    elif not torch.cuda.is_available():
-        options.append("--cpu")
+        options += ["--config_file", str(settings.launcher)]
+    else:  # by torch's own launcher; without a GPU the Trainer then talks over gloo
+        options += ["--multi_gpu", "--mixed_precision", "no", "--dynamo_backend", "no"]
     command = [sys.executable, "-m", "accelerate.commands.launch", *options, "-m", "ecner.training.run", str(folder)]
     ended = subprocess.run(command, check=False, stdin=subprocess.DEVNULL)  # noqa: S603 - our own arguments
     if ended.returncode:
@@ -128,4 +128,4 @@ def _launch(folder: Path, settings: TrainSettings) -> None:
 
 
 if __name__ == "__main__":
-    run_training(Path(sys.argv[1]))
+    _train(Path(sys.argv[1]))

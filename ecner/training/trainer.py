@@ -162,6 +162,7 @@ def _arguments(settings: TrainSettings, output: Path) -> TrainingArguments:
         greater_is_better=True,
         logging_steps=50,
         seed=settings.seed,
+        ddp_find_unused_parameters=False,
         use_cpu=not torch.cuda.is_available(),
         accelerator_config={"even_batches": False},  # LengthBatches is even by itself
         bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False),

@@ -7,7 +7,7 @@
 -- champion      the version that it was compared with
 -- decided_at    when
 -- rule          the rule, as in the settings train.gate
--- outcome       what the rule said
+-- outcome       passed, failed or not judged
 -- value         the figure that was judged; null where there was none
 -- lower, upper  ends of its interval; null where it has none
 -- allowed       the bound that it was held against; null where there is none
@@ -16,7 +16,7 @@
 --
 -- Example, what held back the challengers so far:
 --   select decided_at, version, rule, value, allowed, detail from gate_history
---   where outcome <> 'passed' order by decided_at desc, version, rule
+--   where outcome = 'failed' order by decided_at desc, version, rule
 drop view if exists gate_history;
 
 create view gate_history as

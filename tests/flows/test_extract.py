@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from ecner.config import load_settings
 from ecner.nightly.plan import Selection
-from ecner.nightly.run import prepare
+from ecner.nightly.run import prepare, run_night
 from ecner.schema import TABLES
 from ecner.storage.query import run_query
 from tests.commands import complaint, ended, invoke, is_empty, spawn
@@ -69,7 +69,7 @@ def tables():
     for name, table in TABLES.items():
         frame = run_query(WAREHOUSE, None, f"select * from {name}")  # noqa: S608
         frame = frame.select(pl.exclude("run_id", "^.*_at$"))
-        found[name] = frame.sort([key for key in table.key if key in frame.columns])
+        found[name] = frame.sort([key for key in table.key if key in frame.columns] or frame.columns)
     return found
 
 
@@ -153,6 +153,53 @@ def test_each_task_is_one_stage(flow, here, inputs, monkeypatch):
     report = flow.report_night.fn(night, plan, extracted)
     assert plan.texts_inferred == sum(part.texts for part in extracted) > 0
     assert artifacts == {"ecner-night": report.to_markdown(), "ecner-top-entities": report.to_rows()}
+
+
+@pytest.fixture
+def drifting(inputs, here):
+    """Settings of a second night, whose reviews hold characters that the first had none of."""
+    frame = pl.read_parquet(inputs / "reviews.parquet").drop_nulls("text")
+    frame.with_columns(pl.col("text").str.replace_all("👍", "，")).write_parquet(here / "reviews.parquet")
+    settings = {
+        "source": {"uri": str(here / "reviews.parquet")},
+        "model": {"ref": str(inputs / "model")},
+        "drift": {"min_runs": 1, "min_reviews": 20},
+    }
+    (here / "drift.yaml").write_text(json.dumps(settings))
+    assert invoke("extract", "--config", here / "drift.yaml").exit_code == 0
+    strange = frame.with_columns(pl.format("new-{}", "review_id").alias("review_id"), pl.col("text") + "👍" * 20)
+    strange.write_parquet(here / "reviews.parquet")
+    return here / "drift.yaml"
+
+
+def test_drift_is_told(flow, drifting, monkeypatch):
+    told = {}
+    for kind in ("markdown", "table"):
+        monkeypatch.setattr(
+            flow, f"create_{kind}_artifact", lambda content, *, key, description: told.update({key: content})
+        )
+    monkeypatch.setattr(
+        flow, "emit_event", lambda event, resource, *, payload: told.update({event: (resource, payload)})
+    )
+    report = run_night(prepare(load_settings(drifting, {}), Selection()))
+    flow.tell_drift.fn(report)
+    resource, payload = told["ecner.drift"]
+    assert resource["prefect.resource.id"] == "ecner.warehouse"
+    assert payload == {"run_id": report.plan.run_id, "metrics": told["ecner-drift"]}
+    figures = {(figure["entity_type"], figure["metric"]): figure for figure in payload["metrics"]}
+    unknown = figures["all", "unknown_char_share"]
+    assert (unknown["baseline"], unknown["drifted"]) == (0, 1)
+    json.dumps(payload)
+
+
+@pytest.mark.slow
+def test_the_event_of_drift_reaches_the_server(drifting, tmp_path):
+    status, _, err = ended(spawn("--config", drifting, module="flows.extract"), SERVER_SECONDS)
+    assert status == 0, err
+    (event,) = prefects(tmp_path / "prefect", "select resource_id, payload from events where event = 'ecner.drift'")
+    assert event[0] == "ecner.warehouse"
+    assert {"all"} <= {figure["entity_type"] for figure in json.loads(event[1])["metrics"]}
+    assert ("ecner-drift",) in prefects(tmp_path / "prefect", "select key from artifact")
 
 
 @pytest.mark.slow

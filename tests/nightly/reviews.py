@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import torch
 
+from ecner.data.rows import LabelledText
 from ecner.labels import Span, TagSet
 from ecner.model.checkpoint import Checkpoint
 from tests.tiny import tiny
@@ -57,6 +58,15 @@ def _batch(checkpoint: Checkpoint, tag_set: TagSet, rows: Sequence[tuple[str, li
         tags[row, : len(text)] = torch.tensor(tag_set.encode(spans, len(text)))
         mask[row, : len(text)] = True
     return [ids, mask, tags]
+
+
+def labelled_texts(count: int, seed: int = 0) -> list[LabelledText]:
+    """Different labelled texts of WORDS."""
+    random, texts = Random(seed), dict[str, LabelledText]()
+    while len(texts) < count:
+        text, spans = _labelled(random)
+        texts[text] = LabelledText(text, tuple(spans))
+    return list(texts.values())
 
 
 def make_reviews(count: int, seed: int = 0) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ import pytest
 
 from ecner.inference.reader import Reader
 from ecner.nightly.plan import Selection
-from ecner.nightly.publish import _PUBLISHED
+from ecner.schema import TABLES
 from tests.nightly.reviews import make_reviews, write
 from tests.tables import assert_equal_tables
 
@@ -79,7 +79,7 @@ def test_a_period_is_read_anew_by_the_champion(houses, other_model, source, read
     at_once = houses()
     at_once.night(source, model={"ref": str(other_model), "device": "cpu"})
     left, right = house.tables(), at_once.tables()
-    assert_equal_tables({n: left[n] for n in MAIN} , {n: right[n] for n in MAIN}, but=tuple(set(left) - set(MAIN)))
+    assert_equal_tables({n: left[n] for n in MAIN}, {n: right[n] for n in MAIN}, but=tuple(set(left) - set(MAIN)))
 
 
 def test_a_period_is_as_if_two_houses_were_one(houses, other_model, source):
@@ -93,8 +93,5 @@ def test_a_period_is_as_if_two_houses_were_one(houses, other_model, source):
     inside = pl.col("review_date").is_between(FIRST, LAST)
     got, old, new = (each.tables() for each in (house, olds, news))
     both = {name: pl.concat([old[name].filter(~inside), new[name].filter(inside)]) for name in MAIN}
-    both = {name: frame.sort([c for c in frame.columns if c in got[name].columns][:1]) for name, frame in both.items()}
-    got = {name: got[name] for name in MAIN}
-    both = {name: frame.sort(got[name].columns) for name, frame in both.items()}
-    got = {name: frame.sort(frame.columns) for name, frame in got.items()}
-    assert_equal_tables(got, both, but=tuple(set(old) - set(MAIN)))
+    in_order = [{name: tables[name].sort(TABLES[name].key) for name in MAIN} for tables in (got, both)]
+    assert_equal_tables(*in_order, but=tuple(set(old) - set(MAIN)))

@@ -1,5 +1,6 @@
 from datetime import UTC, date, datetime, timedelta
 from statistics import fmean
+from typing import Any
 
 import polars as pl
 import pytest
@@ -15,7 +16,7 @@ SETTINGS = DriftSettings(runs=3, min_runs=2, min_reviews=10)
 COUNTS = ["reviews_in", "reviews_rejected", "texts_unique", "texts_cached", "texts_inferred", "mentions_out"]
 
 
-def sample(reviews=10, chars=1000, unknown=10, **entities):
+def sample(reviews=10, chars=1000, unknown=10, **entities: Any):
     """A night of so many reviews; entities: name of a type to (canonical, confidence) of its mentions."""
     night = Sample()
     each = pl.DataFrame({"chars_read": [chars // reviews] * reviews})
@@ -31,12 +32,12 @@ def sample(reviews=10, chars=1000, unknown=10, **entities):
 class Ledger:
     """A warehouse with runs in its ledger, one a day, whose figures are written as drift_metrics finds them."""
 
-    def __init__(self, folder):
+    def __init__(self, folder) -> None:
         self.warehouse = Warehouse(f"sqlite:///{folder}/warehouse.db")
         self.warehouse.migrate()
         self.runs = 0
 
-    def run(self, night, settings=SETTINGS, *, status="succeeded", source="s", model="m", **options):
+    def run(self, night, settings=SETTINGS, *, status="succeeded", source="s", model="m", **options: Any):
         self.runs += 1
         run = {
             "run_id": str(100 - self.runs), "source": source, "status": status, "model_version": model,
@@ -48,7 +49,7 @@ class Ledger:
             transaction.append("drift_metrics", rows)
         return {(row["entity_type"], row["metric"]): row for row in rows.to_dicts()}
 
-    def count(self, *entities):
+    def count(self, *entities: tuple[str, str]):
         """Enters entities in entity_daily."""
         facts = {"mention_count": 1, "review_count": 1, "unique_text_count": 1, "product_count": 1, "mean_rating": None}
         rows = [
@@ -95,12 +96,12 @@ def test_a_night_without_mentions(ledger):
 
 def test_readings_that_counted_no_unknown_characters(ledger):
     night = sample(unknown=7)
-    night.add(pl.DataFrame({"chars_read": [9000], "unknown_chars": [None]}, schema_overrides={"unknown_chars": pl.Int64}),
-              pl.DataFrame(schema={"entity_type": pl.String, "canonical": pl.String, "confidence": pl.Float64}))  # fmt: skip
+    uncounted = pl.DataFrame({"chars_read": [9000], "unknown_chars": [None]}, schema_overrides={"unknown_chars": int})
+    none = sample().entities.head(0)
+    night.add(uncounted, none)
     assert ledger.run(night)[ALL, "unknown_char_share"]["value"] == pytest.approx(0.007)
-    old = sample(unknown=None)
-    assert old.checked_chars == 900
-    old.checked_chars = old.unknown_chars = 0
+    old = Sample()
+    old.add(uncounted, none)
     assert ledger.run(old)[ALL, "unknown_char_share"]["value"] is None
 
 
@@ -122,15 +123,13 @@ def test_under_other_names_nothing_is_new(ledger):
     ],
 )
 def test_each_threshold_both_ways(ledger, metric, entity_type, within, beyond):
-    ledger.count(("brand", "a"), ("brand", "b1"), ("brand", "b2"))
-    usual = {"brand": [("a", 0.7), ("b1", 0.7), ("b2", 0.7), ("b", 0.7)]}
-    if metric != "never_seen_share":
-        usual = {"brand": BRANDS}
-    settings = SETTINGS.model_copy(update={"never_seen_share": 1.5})
+    ledger.count(("brand", "a"))
+    usual = {"brand": BRANDS}
+    settings = SETTINGS.model_copy(update={"never_seen_share": 0.4})
     for _ in range(2):
         ledger.run(sample(**usual), settings)
     for changes, drifted in ((within, 0), (beyond, 1)):
-        row = ledger.run(sample(**usual | changes), settings.model_copy(update={"runs": 2}), status="failed")
+        row = ledger.run(sample(**usual | changes), settings, status="failed")
         judged = row[entity_type, metric]
         assert judged["drifted"] == drifted
         assert judged["allowed"] == getattr(settings, metric)

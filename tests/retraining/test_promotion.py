@@ -181,17 +181,6 @@ def test_a_rollback_to_a_shipped_model_leads_to_that_of_this_installation(
     assert find_champion(house.url).model == resolve("default")
 
 
-def test_promoting_again_replaces_the_bridge(house, folders, source):
-    first = promote(configured(house, source), str(folders[1]))
-    rollback(configured(house, source))
-    pair = {"old_version": first.previous_version, "new_version": first.version}
-    assert set(house.read("model_bridge", **pair)["reviews"]) == {SAMPLE}
-    others = house.read("model_bridge", old_version=first.version)
-    promote(configured(house, source, train={"overlap_reviews": 5}), str(folders[1]))
-    assert set(house.read("model_bridge", **pair)["reviews"]) == {5}
-    assert_frame_equal(house.read("model_bridge", old_version=first.version), others)
-
-
 @pytest.mark.parametrize("ref", ["default", "champion"])
 def test_promoting_the_champion_changes_nothing(house, source, ref):
     promotion = promote(configured(house, source), ref)
@@ -311,6 +300,30 @@ def test_a_promotion_that_another_has_overtaken_changes_nothing(entered):
     with pytest.raises(RunError, match="is no longer the champion"), warehouse.begin() as transaction:
         enter_promotion(transaction, other)
     assert_one_change(warehouse)
+
+
+def test_a_bridge_takes_the_place_of_an_earlier_one(entered):
+    warehouse, (there, _) = entered
+    back = empty_bridge(there.new, there.champion.model)
+    bridges = [with_counts(bridge, count) for bridge, count in ((there, 1), (back, 2), (there, 3), (back, 4))]
+    gone = replace(there, problem="the weights are gone")
+    for bridge in [*bridges, gone]:
+        with warehouse.begin() as transaction:
+            enter_promotion(transaction, bridge)
+    with warehouse.connect() as reader:
+        kept = reader.read("model_bridge")
+        numbers = reader.read("model_promotions", order_by=["promotion_no"])["promotion_no"].to_list()
+    assert_frame_equal(kept, pl.concat([bridges[2].counts, bridges[3].counts]), check_row_order=False)
+    assert numbers == [1, 2, 3, 4, 5]
+
+
+def with_counts(bridge: Bridge, count: int):
+    pair = {"old_version": bridge.champion.version, "new_version": bridge.new.version}
+    rows = [
+        {**pair, "entity_type": "brand", "canonical": name, "old_count": count, "new_count": 0, "reviews": 9}
+        for name in ("*", f"{count}")
+    ]
+    return replace(bridge, counts=pl.DataFrame(rows, schema=TABLES["model_bridge"].polars_schema))
 
 
 def test_what_is_entered_beside_a_promotion_fails_with_it(entered, house, source):

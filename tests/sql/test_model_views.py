@@ -10,6 +10,7 @@ from polars.testing import assert_frame_equal
 
 from ecner.schema import TABLES
 from ecner.storage.query import run_query
+from ecner.storage.views import view_names
 from tests.sql import test_views
 from tests.sql.nights import NAMES, night
 
@@ -136,3 +137,7 @@ def test_each_view_equals_its_counterpart(warehouse, place, seed):
 def test_its_header_and_its_file(place, warehouse, view):
     test_views.test_a_header_says_what_rows_and_columns_are_and_its_example_runs(place, warehouse, view)
     test_views.test_a_file_is_one_drop_and_one_create(view)
+
+
+def test_every_view_has_a_counterpart():
+    assert test_views.EXPECTED.keys() | EXPECTED.keys() == set(view_names())

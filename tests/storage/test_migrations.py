@@ -13,6 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from ecner.errors import RunError, UsageError
 from ecner.schema import TABLES
 from ecner.storage import migrations, views
+from ecner.storage.engine import database_file
 from ecner.storage.tables import SQL_TYPES, sql_tables
 from ecner.storage.warehouse import Warehouse
 
@@ -26,7 +27,7 @@ OF_0001 = {
     "mentions", "review_coverage", "entity_daily", "entity_pairs_daily", "rejected_reviews", "text_readings",
     "text_spans", "extraction_runs", "model_versions", "model_evaluations", "calendar",
 }  # fmt: skip
-SINCE_0001 = {"unknown_chars", "reason"}  # columns of those tables
+SINCE_0001 = {("text_readings", "unknown_chars"), ("model_versions", "reason")}
 VALUES = {"text": "小米", "int": 7, "float": 0.5, "date": date(2026, 1, 2), "time": datetime(2026, 1, 2, 3, tzinfo=UTC)}
 
 
@@ -92,8 +93,10 @@ def test_migrating_again_runs_no_upgrade(warehouse, monkeypatch):
     warehouse.migrate()
 
 
-def at_0001(made, monkeypatch):
+def at_0001(made, url, monkeypatch):
     """A warehouse as the first revision made it, two rows in each table, and a view that needs them."""
+    if file := database_file(sa.make_url(url)):
+        file.parent.mkdir()
     with monkeypatch.context() as then, made.begin() as transaction:
         connection = transaction.connection
         if made.schema is not None:
@@ -102,7 +105,7 @@ def at_0001(made, monkeypatch):
         then.setattr(views, "_files", lambda: ["model_quality"])
         views.create_views(connection, made.schema)
         for name in OF_0001:
-            columns = [column for column in TABLES[name].columns if column.name not in SINCE_0001]
+            columns = [column for column in TABLES[name].columns if (name, column.name) not in SINCE_0001]
             table = sa.table(name, *(sa.column(c.name, SQL_TYPES[c.kind]) for c in columns), schema=made.schema)
             whole = {column.name: VALUES[column.kind] for column in columns}
             other = {c.name: None if c.nullable else whole[c.name] for c in columns}
@@ -113,7 +116,7 @@ def at_0001(made, monkeypatch):
 
 def test_an_upgrade_keeps_the_rows(place, monkeypatch):
     made = Warehouse(*place)
-    at_0001(made, monkeypatch)
+    at_0001(made, place[0], monkeypatch)
     tables, names = tables_and_views(made)
     assert (tables, names) == ({*OF_0001, "alembic_version"}, {"model_quality", "views_digest"})
     made.migrate()
@@ -124,7 +127,7 @@ def test_an_upgrade_keeps_the_rows(place, monkeypatch):
             rows = reader.read(name)
             assert len(rows) == (2 if name in OF_0001 else 0)
             for column in table.columns if name in OF_0001 else ():
-                was = set() if column.name in SINCE_0001 else {VALUES[column.kind]}
+                was = set() if (name, column.name) in SINCE_0001 else {VALUES[column.kind]}
                 assert was <= set(rows[column.name])
                 assert rows[column.name].null_count() == (2 - len(was) if column.nullable else 0)
         assert migrations.is_current(reader.connection, made.schema)
