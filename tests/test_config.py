@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ecner.config import Settings, load_settings, redacted
+from ecner.config import Section, Settings, load_settings, redacted
 from ecner.errors import UsageError
 from ecner.resources import resource
 
@@ -235,19 +235,33 @@ def test_settings_do_not_change():
         read.run = read.run
 
 
-def test_the_shipped_example_says_what_the_defaults_are():
-    path = resource("configs/nightly.yaml")
-    assert load_settings(path, {}) == load_settings(environ={})
+EXAMPLES = {"nightly.yaml": Settings.model_fields.keys() - {"train"}, "retrain.yaml": {"train"}}
+SHORTER = {"retrain.yaml": {"epochs": 3}}  # a base that is trained already needs fewer than a new one
 
 
-def test_every_line_that_the_shipped_example_comments_out_is_a_setting(tmp_path):
-    lines = resource("configs/nightly.yaml").read_text("utf-8").splitlines()
-    text = "\n".join(re.sub(r"^( +)# ", r"\1", line) for line in lines)
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_shipped_examples_say_what_the_defaults_are(name):
+    read, defaults = load_settings(resource(f"configs/{name}"), {}), load_settings(environ={})
+    train = defaults.train.model_copy(update=SHORTER.get(name, {}))
+    assert read == defaults.model_copy(update={"train": train})
+
+
+@pytest.mark.parametrize(("name", "sections"), EXAMPLES.items())
+def test_every_line_that_the_shipped_examples_comment_out_is_a_setting(tmp_path, name, sections):
+    lines = resource(f"configs/{name}").read_text("utf-8").splitlines()
+    text = "\n".join(re.sub(r"^( +)# (?=\w+: )", r"\1", line) for line in lines)
     assert load_settings(environ={}) != settings(text, tmp_path)
     given = yaml.safe_load(text)
-    assert given.keys() == Settings.model_fields.keys() - {"train"}
+    assert given.keys() == sections
     for section, values in given.items():
-        assert values.keys() == type(getattr(load_settings(environ={}), section)).model_fields.keys()
+        assert_all_are_there(values, getattr(load_settings(environ={}), section))
+
+
+def assert_all_are_there(values, section):
+    assert values.keys() == type(section).model_fields.keys()
+    for key, value in section:
+        if isinstance(value, Section):
+            assert_all_are_there(values[key], value)
 
 
 def test_nothing_is_read_at_import():

@@ -24,13 +24,17 @@ from tests.tiny import tiny
 
 NASTY = "<script>alert(1)</script>|\x1b[31m\u202e\n`*_&\"'"
 VOID = {"meta", "img"}
+TAGS = {
+    *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "img", "mark"),
+    *("table", "thead", "tbody", "tr", "th", "td"),
+}
 CURVE = [{"loss": 2.0, "epoch": 0.5}, {"eval_strict_f1": 0.5, "eval_one_strict_f1": 0.5, "epoch": 1.0}]
 
 
 class Checked(HTMLParser):
     """Balanced tags; what the page says, and what it refers to."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.open, self.text, self.references, self.tags = [], [], [], set()
 
@@ -115,18 +119,20 @@ def with_words(comparison, words):
 def test_customers_words_do_no_harm(words, comparison):
     around = {"decisions": (), "verdict": words, "data": words, "notes": [words]}
     nasty = with_words(comparison, words)
-    html = to_html(nasty, **around)
+    with pytest.MonkeyPatch.context() as patch:
+        for drawn in ("f1_by_type", "reliability"):  # have no such words
+            patch.setattr(f"ecner.charts.{drawn}", lambda _: "<svg/>")
+        html, markdown = to_html(nasty, **around), to_markdown(nasty, **around)
     html.encode()
     found = parsed(html)
-    assert found.tags <= set(parsed(to_html(comparison, (), verdict="", data="")).tags)
+    assert found.tags <= TAGS
     assert all(reference.startswith("data:") for reference in found.references)
-    markdown = to_markdown(nasty, **around)
     markdown.encode()
     for shown in (html, markdown):
         assert all(c.isprintable() or c == "\n" for c in shown)
     assert not re.search(r"(?<!\\)<", markdown)
-    widths = {len(re.findall(r"(?<!\\)\|", line)) for line in markdown.splitlines() if "| type | " in line}
-    assert len(widths) <= 4  # rows of tables keep their number of cells, whatever they hold
+    for table in (block for block in markdown.split("\n\n") if block.startswith("| ")):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
 
 
 def test_a_challenger_alone(contenders, material):
@@ -135,7 +141,7 @@ def test_a_challenger_alone(contenders, material):
     text = "\n".join(parsed(html).text)
     assert "not comparable: its labels are others" in text
     assert "the figures are of the challenger alone" in text
-    assert "moved" not in text.split("What analysts would see")[1].split("thresholds")[1].split("Moved")[0]
+    assert "%" not in text.split("What analysts would see")[1].split("What this report")[0]  # nothing has moved
     assert "the fresh texts of one" not in text  # a lone data set is not told twice
     assert to_markdown(alone, (), verdict="x", data="").startswith("# Evaluation of new-1")
 
