@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from tests.commands import ROOT
 
 PATIENCE = 300  # a busy machine needs a minute to start the server alone
+LOG = "processes.log"
 T = TypeVar("T")
 
 
@@ -56,10 +57,27 @@ class Server:
             return found
 
     @contextmanager
-    def process(self, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
-        """A process of the project, which is gone afterwards with all that it has started."""
-        with running([sys.executable, *map(str, arguments)], self.folder, self.environment) as process:
+    def process(self, *arguments: object, folder: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+        """``python ARGUMENTS`` as a process that is gone afterwards, with all that it has started."""
+        command = [sys.executable, *map(str, arguments)]
+        with (self.folder / LOG).open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=folder or self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        try:
             yield process
+        finally:
+            _end(process)
+
+    def log(self) -> str:
+        """What its processes have said."""
+        return (self.folder / LOG).read_text("utf-8", "replace")
 
 
 @contextmanager
@@ -74,7 +92,7 @@ def serve(folder: Path) -> Iterator[Server]:
         "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port, "--no-ui"
     ) as process:
         wait(lambda: process.poll() is not None or _is_healthy(server.url))
-        assert process.poll() is None, log_of(server.folder)
+        assert process.poll() is None, server.log()
         yield server
 
 
@@ -87,40 +105,13 @@ def wait(found: Callable[[], T], seconds: float = PATIENCE) -> T:
     return answer
 
 
-@contextmanager
-def running(command: list[str], folder: Path, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a group of its own, whose output goes to a file; the group is killed afterwards."""
-    with (folder / "processes.log").open("ab") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        _end(process)
-
-
-def log_of(folder: Path) -> str:
-    """What the processes in a folder have said."""
-    return (folder / "processes.log").read_text("utf-8", "replace")
-
-
 def _end(process: subprocess.Popen[bytes]) -> None:
-    os.killpg(process.pid, signal.SIGTERM) if process.poll() is None else None
-    try:
+    """Asks the process to end, then kills what is left of its group: what it has started may outlive it."""
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
         process.wait(10)
-    except subprocess.TimeoutExpired:
-        pass
-    try:
-        os.killpg(process.pid, signal.SIGKILL)  # what it has started may outlive it
-    except ProcessLookupError:
-        pass
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 

@@ -11,7 +11,7 @@ from ecner.nightly.plan import Selection
 from ecner.nightly.run import prepare, run_night
 from ecner.resources import resource
 from tests.flows.place import CONFIG, crown, read, settle
-from tests.flows.server import log_of, serve, wait
+from tests.flows.server import serve, wait
 from tests.nightly.reviews import make_reviews, train_tiny, write
 
 DEPLOYMENTS = resource("configs/prefect.yaml")
@@ -70,15 +70,14 @@ def test_deployments_apply_with_their_schedules_and_the_automation(server, deplo
     assert automation["enabled"]
     assert automation["actions"][0]["deployment_id"] == applied["retrain"]["id"]
 
-    scheduled = {
-        "flow_runs": {"deployment_id": {"any_": [applied["nightly"]["id"]]}},
-        "sort": "EXPECTED_START_TIME_ASC",
-    }
-    runs = wait(lambda: server.find("flow_runs", **scheduled), 60)
+
+@pytest.mark.slow
+def test_nights_are_scheduled_in_the_time_zone(server, deployments):
     schedule = deployments["nightly"]["schedules"][0]
-    zone = ZoneInfo(schedule["timezone"])
-    first = datetime.fromisoformat(runs[0]["expected_start_time"]).astimezone(zone)
-    assert (first.hour, first.minute) == (2, 0)
+    hour = int(schedule["cron"].split()[1])
+    nights = wait(lambda: [run for run in runs_of(server, "extract") if run["auto_scheduled"]], 60)
+    starts = [datetime.fromisoformat(run["expected_start_time"]) for run in nights]
+    assert {start.astimezone(ZoneInfo(schedule["timezone"])).hour for start in starts} == {hour}
 
 
 @pytest.mark.slow
@@ -92,7 +91,7 @@ def test_a_night_that_has_drifted_starts_a_retrain_which_enters_one_version(serv
         server.prefect("deployment", "run", "extract/nightly")
         wait(lambda: ended(server, "extract"))
         (retrain,) = wait(lambda: ended(server, "retrain"))
-        assert retrain["state_name"] == "Completed", log_of(server.folder)
+        assert retrain["state_name"] == "Completed", server.log()
         new = read(settings, "model_versions").filter(~pl.col("version").is_in(known))
         assert len(new) == 1
         assert new["status"].item() in {"candidate", "champion"}
@@ -106,8 +105,8 @@ def test_a_night_during_a_promotion_writes_one_model_version(server, tmp_path):
         settings = settle(tmp_path)
         old = crown(settings, tmp_path / "old")
         new = train_tiny(tmp_path / "new", seed=1)
-        with server.process("-m", "tests.flows.promoting", tmp_path / CONFIG, new) as process:
-            assert process.wait(300) == 0, log_of(server.folder)
+        with server.process("-m", "tests.flows.promoting", CONFIG, new, folder=tmp_path) as process:
+            assert process.wait(300) == 0, server.log()
         for table in ("mentions", "review_coverage", "extraction_runs"):
             assert set(read(settings, table)["model_version"]) == {old}, table
         champion = read(settings, "model_versions").filter(status="champion")
@@ -116,5 +115,9 @@ def test_a_night_during_a_promotion_writes_one_model_version(server, tmp_path):
 
 def ended(server, flow):
     """Runs of a flow that have come to an end."""
-    runs = server.find("flow_runs", flows={"name": {"any_": [flow]}})
-    return [run for run in runs if run["state_type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}]
+    over = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+    return [run for run in runs_of(server, flow) if run["state_type"] in over]
+
+
+def runs_of(server, flow):
+    return server.find("flow_runs", flows={"name": {"any_": [flow]}})

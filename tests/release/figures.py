@@ -1,4 +1,4 @@
-"""Scores a model for its card: writes version.json into its folder and prints the card's table.
+"""Scores a model for its card: writes version.json and its training texts' hashes, and prints the card's table.
 
     python -m tests.release.figures MODEL_FOLDER --shared ../shared
 
@@ -11,10 +11,13 @@ import json
 from pathlib import Path
 
 from ecner.config import load_settings
+from ecner.data.corpus import read_corpus
+from ecner.data.hashes import text_hash
 from ecner.evaluation import evaluate
 from ecner.inference.reader import Reader
 from ecner.metrics import Counts, Scores
 from ecner.model.checkpoint import Checkpoint
+from ecner.registry import TRAINING_TEXTS
 from ecner.resources import asset
 
 TRAIN = ("data/ecommerce/train.jsonl", "data/reviews_labelled/train.jsonl")
@@ -38,6 +41,12 @@ def figures(folder: Path, shared: Path) -> dict[str, object]:
     digest = hashlib.sha256(b"".join((shared / path).read_bytes() for path in TRAIN)).hexdigest()[:32]
     rows = [row for name, scores in sets.items() for row in evaluations(name, scores)]
     return {"base": BASE, "data_fingerprint": digest, "evaluations": rows}
+
+
+def hashes(shared: Path) -> str:
+    """Hashes of the training texts, a line each, by which later models are compared on texts new to both."""
+    texts = (text.text for path in TRAIN for text in read_corpus(shared / path).texts)
+    return "\n".join([*sorted(set(map(text_hash, texts))), ""])
 
 
 def evaluations(dataset: str, scores: Scores) -> list[dict[str, object]]:
@@ -76,6 +85,7 @@ def main() -> None:
     options = parser.parse_args()
     found = figures(options.folder, options.shared)
     (options.folder / "version.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    (options.folder / TRAINING_TEXTS).write_text(hashes(options.shared), "ascii")
     print(table(found))
 
 

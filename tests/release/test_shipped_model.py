@@ -11,8 +11,9 @@ from ecner.config import load_settings
 from ecner.evaluation import evaluate
 from ecner.inference.reader import Reader
 from ecner.model.checkpoint import Checkpoint
+from ecner.registry import TRAINING_TEXTS
 from ecner.resources import asset
-from tests.release.figures import figures, table
+from tests.release.figures import figures, hashes, table
 
 MODEL = asset("model")
 SHARED = Path(__file__).parents[3] / "shared"
@@ -48,6 +49,11 @@ def test_the_sample_is_read_as_well_as_the_card_says(reader: Reader, known: dict
     assert scores.micro.f1 == pytest.approx(known["sample", "strict_f1", "all"], abs=0.005)
     for entity_type, counts in scores.per_type.items():
         assert counts.f1 == pytest.approx(known["sample", "strict_f1", entity_type], abs=0.01), entity_type
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the labelled data sets are no part of the project")
+def test_it_tells_what_it_was_trained_on() -> None:
+    assert (MODEL / TRAINING_TEXTS).read_text("ascii") == hashes(SHARED)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the labelled data sets are no part of the project")
