@@ -172,7 +172,7 @@ class GateSettings(Section):
     min_gain_lower: float = -0.01  # and of the lower end of its interval
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95  # of that interval
     max_type_loss: Share = 0.03  # largest loss of strict F1 on any type
-    min_type_support: Annotated[int, Field(ge=1)] = 30  # gold mentions below which a type is not judged
+    min_type_support: Annotated[int, Field(ge=1)] = 30  # mentions below which a type is not judged
     max_slowdown: Annotated[float, Field(gt=0)] = 1.5  # seconds of the challenger over those of the champion
     max_entity_change: Share = 0.5  # share of the counts of any type's top entities that may move
     min_texts: Annotated[int, Field(ge=1)] = 50  # texts new to both models below which nothing is promoted

@@ -73,7 +73,8 @@ class Checkpoint:
         heads = ("encoder_classifier.", "branch_classifier.", "crf.")
         kept = {name: tensor for name, tensor in old.state_dict().items() if not name.startswith(heads)}
         tagger.load_state_dict(tagger.state_dict() | kept)
-        return Checkpoint(tagger.to(old.dtype).eval(), self.vocabulary)
+        tagger.to(old.dtype)  # type: ignore[arg-type] # wrapped untyped
+        return Checkpoint(tagger.eval(), self.vocabulary)
 
 
 def load_adapted(folder: Path, *, merge: bool) -> Checkpoint:

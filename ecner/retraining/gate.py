@@ -104,12 +104,16 @@ def _slowdown(comparison: Comparison, gate: GateSettings) -> Decision:
 
 def _entity_changes(comparison: Comparison, gate: GateSettings) -> Iterator[Decision]:
     for entity_type, change in comparison.entities.items():
-        if change.moved is not None:
-            detail = (
-                f"share of the top {entity_type} entities' counts that moved, {comparison.recent_reviews:,} reviews"
-            )
-            allowed = gate.max_entity_change
-            yield _decided(f"entity_change:{entity_type}", change.moved, allowed, change.moved <= allowed, detail)
+        if change.moved is None:
+            continue
+        counts = sum(max(row.champion or 0, row.challenger) for row in change.rows)
+        detail = f"share of the top {entity_type} entities' counts that moved, {comparison.recent_reviews:,} reviews"
+        rule, allowed = f"entity_change:{entity_type}", gate.max_entity_change
+        if counts < gate.min_type_support:
+            why = f"{detail}: {counts:,} in all, fewer than {gate.min_type_support}"
+            yield Decision(rule, "not judged", change.moved, allowed, why)
+        else:
+            yield _decided(rule, change.moved, allowed, change.moved <= allowed, detail)
 
 
 def _decided(rule: str, value: float, allowed: float, is_good: bool, detail: str) -> Decision:

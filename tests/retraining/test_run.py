@@ -1,5 +1,7 @@
 """A retrain as a whole: what it trains, what it enters, and that it is entered once."""
 
+# ruff: noqa: S311 - nothing here is secret
+
 import json
 import random
 import subprocess
@@ -112,7 +114,7 @@ def test_a_flipped_byte_in_any_file_of_a_version_is_refused(house, configured):
         content = path.read_bytes()
         place = random.Random(path.name).randrange(len(content))
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-        with pytest.raises(ModelError, match="put back|put them back|back"):
+        with pytest.raises(ModelError, match="back"):
             Checkpoint.load(resolve_in(house.url, verdict.version).folder)
         path.write_bytes(content)
     Checkpoint.load(resolve_in(house.url, verdict.version).folder)
