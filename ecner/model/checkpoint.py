@@ -74,7 +74,7 @@ class Checkpoint:
         kept = {name: tensor for name, tensor in old.state_dict().items() if not name.startswith(heads)}
         tagger.load_state_dict(tagger.state_dict() | kept)
         tagger.to(old.dtype)  # type: ignore[arg-type] # wrapped untyped
-        return Checkpoint(tagger.eval(), self.vocabulary)
+        return Checkpoint(tagger.eval(), self.vocabulary)  # type: ignore[no-untyped-call]
 
 
 def load_adapted(folder: Path, *, merge: bool) -> Checkpoint:
