@@ -24,8 +24,7 @@ from ecner.cli import (
     with_labels,
 )
 from ecner.config import load_settings
-from ecner.retraining.page import to_markdown
-from ecner.retraining.run import Compared, Retrain, prepare
+from ecner.retraining.run import MARKDOWN, Compared, Retrain, prepare
 from ecner.retraining.snapshot import Snapshot
 from ecner.retraining.train import Candidate
 from ecner.retraining.verdict import Verdict
@@ -57,7 +56,7 @@ def compare_models(stages: Retrain, snapshot: Snapshot, candidate: Candidate) ->
 def decide(stages: Retrain, snapshot: Snapshot, candidate: Candidate, compared: Compared) -> Verdict:
     """Judges, and enters version, figures, decisions and promotion; the report is a Markdown artifact too."""
     verdict = stages.decide(snapshot, candidate, compared)
-    report = to_markdown(compared.comparison, verdict.decisions, verdict=verdict.sentence, data=snapshot.to_text())
+    report = (Path(candidate.work) / MARKDOWN).read_text("utf-8")
     create_markdown_artifact(report, key="ecner-retrain", description=verdict.sentence)
     return verdict
 
