@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 from ecner.config import Settings, load_settings
-from ecner.errors import EcnerError, UsageError
+from ecner.errors import EcnerError, RunError, UsageError
 
 if TYPE_CHECKING:
     from ecner.inference.reader import Reader
-    from ecner.model.checkpoint import Checkpoint
     from ecner.nightly.plan import Selection
 
 PLAIN: Any = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
@@ -255,10 +254,11 @@ def bench(
         from ecner.bench import render, run_bench, to_json
         from ecner.data.files import write_whole
         from ecner.data.texts import read_texts
+        from ecner.model.checkpoint import Checkpoint
         from ecner.resources import asset
 
         texts = read_texts(source or str(asset("sample/reviews.parquet")))
-        checkpoint = _checkpoint(load_settings(None), None)
+        checkpoint = Checkpoint.load(_model_folder(load_settings(None), None))
         result = run_bench(texts, device=device, preset=preset, checkpoint=checkpoint)
         typer.echo(render(result))
         if json_file:
@@ -371,23 +371,24 @@ def _reader(settings: Settings, ref: str | None, decoder: Decoder | None) -> "Re
     """A reader by settings, with what the command line says over them."""
     from ecner.inference.reader import Reader
 
-    return Reader(
-        _checkpoint(settings, ref),
-        device=settings.model.device,
-        dtype=settings.model.dtype,
-        decoder=decoder or settings.model.decoder,
-        max_batch_chars=settings.run.max_batch_chars,
-    )
+    model = settings.model.model_copy(update={"decoder": decoder} if decoder else {})
+    return Reader.open(_model_folder(settings, ref), model, max_batch_chars=settings.run.max_batch_chars)
 
 
-def _checkpoint(settings: Settings, ref: str | None) -> "Checkpoint":
-    """The model by settings, or by a reference. Only a version id asks for a warehouse."""
-    from ecner.model.checkpoint import Checkpoint
+def _model_folder(settings: Settings, ref: str | None) -> Path:
+    """The model by settings, or by a reference; a warehouse is looked at where there is one, but not made."""
     from ecner.registry import CHAMPION, SHIPPED, resolve, resolve_in
 
     ref = ref or settings.model.ref
-    by_itself = ref in {SHIPPED, CHAMPION} or Path(ref).is_dir()
-    return Checkpoint.load((resolve(ref) if by_itself else resolve_in(settings.warehouse_url, ref)).folder)
+    if ref == SHIPPED or Path(ref).is_dir():
+        return resolve(ref).folder
+    try:
+        return resolve_in(settings.warehouse_url, ref).folder
+    except RunError as error:
+        if ref != CHAMPION:
+            raise
+        typer.echo(f"warning: {error}; the shipped model reads, whoever is champion there", err=True)
+        return resolve(SHIPPED).folder
 
 
 def _progress(shards: Sequence[str]) -> Iterable[str]:

@@ -94,11 +94,11 @@ def register(transaction: Transaction, model: ModelVersion, *, reason: str | Non
     The shipped model becomes champion, unless another than a former shipped one is; any other is a candidate.
     """
     versions = transaction.read("model_versions")
+    leads = _takes_the_lead(transaction, versions, model)
     if model.version in versions["version"]:
+        if leads:
+            transaction.update("model_versions", {"version": model.version}, {"status": CHAMPION})
         return
-    leads = model.uri == SHIPPED and versions.filter(status=CHAMPION).filter(pl.col("uri") != SHIPPED).is_empty()
-    if leads:
-        transaction.update("model_versions", {"status": CHAMPION}, {"status": "archived"})
     known = _json(model.folder / _VERSION) if (model.folder / _VERSION).is_file() else {}
     row = {
         "version": model.version,
@@ -113,6 +113,16 @@ def register(transaction: Transaction, model: ModelVersion, *, reason: str | Non
     }
     _append(transaction, "model_versions", [row])
     _append(transaction, "model_evaluations", [{"version": model.version, **f} for f in known.get("evaluations", [])])
+
+
+def _takes_the_lead(transaction: Transaction, versions: pl.DataFrame, model: ModelVersion) -> bool:
+    """Whether a model is the shipped one of an installation that was changed, up or down; archives the one before."""
+    champions = versions.filter(status=CHAMPION)
+    if model.uri != SHIPPED or champions["uri"].to_list() not in ([], [SHIPPED]):
+        return False
+    former = {"version": next(iter(champions["version"]), None), "status": CHAMPION}
+    # a promotion that was entered meanwhile stands: nothing is archived then
+    return champions.is_empty() or bool(transaction.update("model_versions", former, {"status": "archived"}))
 
 
 def training_texts(folder: Path) -> frozenset[str] | None:

@@ -5,7 +5,6 @@ Idempotency key: (fingerprint, text_hash) for what was read, review_id for what 
 By hand: ``python -m flows.extract``, which reads the shipped sample where no source is set.
 """
 
-import logging
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -17,11 +16,6 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from prefect.futures import PrefectFuture
-from prefect.settings import (
-    PREFECT_SERVER_ANALYTICS_ENABLED,
-    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
-    temporary_settings,
-)
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from ecner.cli import (
@@ -40,11 +34,11 @@ from ecner.nightly.extract import Extracted
 from ecner.nightly.plan import Plan, Selection
 from ecner.nightly.report import Report
 from ecner.nightly.run import Night, prepare
+from flows.local import run_here
 
 command = typer.Typer(**PLAIN)
 DRIFT_EVENT = "ecner.drift"  # what the trigger of a retrain expects: this event, of this resource
 DRIFT_RESOURCE = {"prefect.resource.id": "ecner.warehouse", "prefect.resource.name": "ecner's warehouse"}
-_STARTUP_SECONDS = 180  # a busy two-core machine needs over half a minute to start Prefect's temporary server
 
 
 @task(cache_policy=NO_CACHE)
@@ -107,21 +101,8 @@ def run(config: Path | None, selection: Selection, *, debug: bool = False) -> Re
         EcnerError: with a message for the user.
     """
     prepare(load_settings(config), selection)
-    if not debug:
-        for handler in logging.getLogger().handlers:  # Prefect's console; its server gets it all
-            handler.addFilter(_is_no_failure)
-    with temporary_settings(
-        {
-            PREFECT_SERVER_ANALYTICS_ENABLED: False,
-            PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: _STARTUP_SECONDS,
-        }
-    ):
+    with run_here(debug=debug):
         return extract(config, selection.first, selection.last, full=selection.full)
-
-
-def _is_no_failure(record: logging.LogRecord) -> bool:
-    """The error goes to the user once, as one message; Prefect tells it once a task and twice a flow."""
-    return record.levelno < logging.ERROR and "Failed(" not in record.getMessage()
 
 
 @command.command()

@@ -96,7 +96,8 @@ COMMANDS = dict(commands())
 
 def test_every_command_is_there():
     assert {" ".join(path) for path in COMMANDS} >= {
-        *("extract", "train", "evaluate", "predict", "convert", "query", "bench", "models list", "models show"),
+        *("extract", "retrain", "evaluate", "predict", "convert", "query", "bench"),
+        *("models list", "models show", "models promote", "models rollback"),
     }  # fmt: skip
 
 
@@ -135,7 +136,7 @@ def test_help_needs_no_heavy_package(here):
         ["extract", "--from", "yesterday"],
         ["extract", "--from", "2026-13-01"],
         ["evaluate"],
-        ["train", "--train", "a", "--dev", "b"],
+        ["retrain", "--output", "a"],
         ["convert", "--input", "a"],
         ["query", "runs", "--format", "xml"],
         ["predict", "a", "--decoder", "greedy"],
@@ -143,6 +144,7 @@ def test_help_needs_no_heavy_package(here):
         ["bench", "--preset", "huge"],
         ["models", "nosuch"],
         ["models", "show"],
+        ["models", "promote"],
     ],
     ids=" ".join,
 )
@@ -185,12 +187,17 @@ BAD_INPUT = {
     "convert --input missing.jsonl --output out.txt": (2, "cannot read missing.jsonl"),
     "convert --input {files}/no-labels.txt --output out.txt": (1, "does not hold labelled texts"),
     "convert --input {files}/labelled.txt --output missing/out.txt": (2, "cannot write missing/out.txt"),
-    "train --train missing.jsonl --dev {files}/labelled.jsonl --output out": (2, "cannot read missing.jsonl"),
-    "train --train {files}/no-labels.txt --dev {files}/labelled.jsonl --output out": (1, "does not hold"),
-    "train --train {files}/some-bad.jsonl --dev {files}/labelled.jsonl --output out": (1, "line 4: bad_offsets"),
+    "retrain": (2, "nothing to train on"),
+    "retrain --train missing.jsonl --dev {files}/labelled.jsonl": (2, "no such file of labelled texts: missing.jsonl"),
+    "retrain --train {files}/no-labels.txt --dev {files}/labelled.jsonl": (1, "does not hold"),
+    "retrain --train {files}/some-bad.jsonl --dev {files}/labelled.jsonl": (1, "line 4: bad_offsets"),
+    "retrain --train {files}/labelled.txt --dev {files}/labelled.jsonl --dev {files}/labelled.txt": (2, "labelled"),
+    "ECNER_TRAIN__BASE=no/such/folder retrain --train {files}/labelled.jsonl": (2, "train.base: no model"),
     "query runs": (2, "there is no warehouse"),
     "models list": (2, "there is no warehouse"),
     "models show champion": (2, "there is no warehouse"),
+    "models promote nosuch": (2, "no model 'nosuch'"),
+    "models rollback": (2, "there is no warehouse"),
     "bench --input missing.txt": (2, "cannot read missing.txt"),
 }
 
@@ -320,39 +327,31 @@ def test_convert_there_and_back(here, files):
     assert sorted(path.name for path in here.iterdir()) == ["back.jsonl", "out.txt"]
 
 
-def test_train_resumes_only_when_told_to(here, files, model, monkeypatch):
-    monkeypatch.setenv("ECNER_TRAIN__BASE", str(model))
-    monkeypatch.setenv("ECNER_TRAIN__EPOCHS", "1")
-    line = ["train", "--train", files / "labelled.jsonl", "--dev", files / "labelled.jsonl", "--output", "out"]
-    result = invoke(*line)
-    assert result.exit_code == 0, result.stderr
-    assert "strict F1" in result.stdout
-    assert Checkpoint.load(here / "out/model").tagger.config.tag_set == tiny().tagger.config.tag_set
-    before = sorted(here.rglob("*"))
-    refused = invoke(*line)
-    assert refused.exit_code == 2
-    assert "--resume" in complaint(refused)
-    assert sorted(here.rglob("*")) == before
-    assert invoke(*line, "--resume").exit_code == 0
-
-
-def test_train_takes_its_tags_from_a_schema(here, files, model, monkeypatch):
-    monkeypatch.setenv("ECNER_TRAIN__BASE", str(model))
-    monkeypatch.setenv("ECNER_TRAIN__EPOCHS", "1")
+def test_retrain_promote_and_roll_back(here, files, model, monkeypatch):
+    monkeypatch.setattr(registry, "asset", lambda _: model)
+    for name, value in {"EPOCHS": 1, "PROMOTE": "false", "OVERLAP_REVIEWS": 2}.items():
+        monkeypatch.setenv(f"ECNER_TRAIN__{name}", str(value))
+    monkeypatch.setenv("ECNER_SOURCE__URI", str(files / "reviews.parquet"))
     tags = ["B-HPPX", "I-HPPX", "O", "B-XH", "I-XH", "B-OTHER", "I-OTHER"]
     Path("schema.json").write_text(json.dumps({tag: i for i, tag in enumerate(tags)}))
-    line = ["train", "--train", files / "labelled.jsonl", "--dev", files / "labelled.jsonl"]
-    result = invoke(*line, "--labels", "schema.json", "--output", "out")
+    monkeypatch.setenv("ECNER_TRAIN__LABELS", "schema.json")
+    result = invoke("retrain", "--train", files / "labelled.jsonl", "--dev", files / "labelled.jsonl")
     assert result.exit_code == 0, result.stderr
-    assert Checkpoint.load(here / "out/model").tagger.config.tag_set.tags == tuple(tags)
+    version = result.stdout.split()[0]
+    assert "is not comparable: its labels are HPPX, OTHER, XH" in result.stdout
+    assert "strict F1 on dev" in result.stderr
+    folder = Path(invoke("models", "show", version).stdout.splitlines()[0].split(" in ")[1])
+    assert Checkpoint.load(folder).tagger.config.tag_set.tags == tuple(tags)
+    assert f"{version} is champion now" in invoke("models", "promote", version).stdout
+    assert [row["text"] for row in predicted("a", "--model", "champion")] == ["a"]
+    assert "champion already" in invoke("models", "promote", version).stdout
+    assert f"{version} was before (rollback)" in invoke("models", "rollback").stdout
+    assert "no promotion to go back from" in complaint(invoke("models", "rollback"))
     Path("other.json").write_text(json.dumps({"O": 0, "B-OTHER": 1, "I-OTHER": 2}))
-    refused = invoke(*line, "--labels", "other.json", "--output", "none")
+    monkeypatch.setenv("ECNER_TRAIN__LABELS", "other.json")
+    refused = invoke("retrain", "--train", files / "labelled.jsonl", "--dev", files / "labelled.jsonl")
     assert refused.exit_code == 1
     assert "other.json lacks the label(s) HPPX, XH" in complaint(refused)
-    twice = invoke(*line, "--dev", files / "labelled.txt", "--output", "none")
-    assert twice.exit_code == 2
-    assert "dev files need names of their own" in complaint(twice)
-    assert not Path("none").exists()
 
 
 # Commands on a warehouse

@@ -185,3 +185,26 @@ def test_a_broken_card_enters_nothing(name, assets, warehouse):
         register(transaction, resolve("default"))
     with warehouse.connect() as reader:
         assert reader.read("model_versions").is_empty()
+
+
+def test_an_installation_that_was_set_back_leads_again(assets, warehouse):
+    old = resolve("default").version
+    registered(warehouse, "default")
+    save(assets / "model", seed=9)
+    new = resolve("default").version
+    registered(warehouse, "default")
+    save(assets / "model", seed=0)
+    assert resolve("default").version == old
+    assert registered(warehouse, "default") == {old: "champion", new: "archived"}
+
+
+def test_a_promotion_that_was_entered_meanwhile_stands(assets, warehouse, tmp_path):
+    own, shipped = resolve(str(save(tmp_path / "own", seed=3))), resolve("default")
+    registered(warehouse, "default", str(own.folder))
+    with warehouse.begin() as transaction:
+        known = transaction.read("model_versions")
+        transaction.update("model_versions", {"version": shipped.version}, {"status": "archived"})
+        transaction.update("model_versions", {"version": own.version}, {"status": "champion"})
+        assert not registry._takes_the_lead(transaction, known, shipped)
+    with warehouse.connect() as reader:
+        assert resolve("champion", reader) == own

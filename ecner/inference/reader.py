@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
+from pathlib import Path as FilePath
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from ecner.config import ModelSettings
 from ecner.errors import UsageError
 from ecner.inference.windows import Window, cut
 from ecner.labels import Span
@@ -110,6 +112,22 @@ class Reader:
         self._goes_on = np.array([p in "IL" for p in prefixes])
         self._label = np.array([self.tag_set.labels.index(t[2:]) if t[1:] else -1 for t in self.tag_set.tags])
         self._span_tags = np.array(self.tag_set.span_tags, dtype=np.int64).reshape(-1, 4)  # (labels, 4)
+
+    @classmethod
+    def open(cls, folder: FilePath, settings: ModelSettings, *, max_batch_chars: int | None = None) -> "Reader":
+        """A model folder, to be read with as the settings say.
+
+        Raises:
+            ModelError: the model cannot be loaded.
+            UsageError: a device that is not there.
+        """
+        return cls(
+            Checkpoint.load(folder),
+            device=settings.device,
+            dtype=settings.dtype,
+            decoder=settings.decoder,
+            max_batch_chars=max_batch_chars,
+        )
 
     @torch.inference_mode()
     def read(self, texts: Sequence[str]) -> Readings:

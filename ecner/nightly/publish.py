@@ -16,6 +16,7 @@ from ecner.nightly.drift import Sample, drift_metrics
 from ecner.nightly.extract import READINGS
 from ecner.nightly.names import Lexicon
 from ecner.nightly.plan import Plan
+from ecner.resources import resource
 from ecner.schema import TABLES
 from ecner.storage.transaction import Transaction
 from ecner.storage.warehouse import Warehouse
@@ -30,6 +31,15 @@ class Rules:
 
     model: ModelSettings
     lexicon: Lexicon
+
+    @classmethod
+    def of(cls, model: ModelSettings) -> "Rules":
+        """The rules of some settings, with their lexicon or the one in configs.
+
+        Raises:
+            UsageError: the lexicon cannot be read.
+        """
+        return cls(model, Lexicon.read(model.lexicon or resource("configs/lexicon.yaml")))
 
     @property
     def digest(self) -> str:

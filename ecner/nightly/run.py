@@ -15,13 +15,11 @@ from ecner.inference.reader import resolve_device
 from ecner.model.checkpoint import fingerprint
 from ecner.nightly.extract import Extracted, extract_shard
 from ecner.nightly.lake import Lake
-from ecner.nightly.names import Lexicon
 from ecner.nightly.plan import Plan, ReadingModel, Selection, make_plan
 from ecner.nightly.publish import Rules, publish
 from ecner.nightly.report import Report, make_report
 from ecner.nightly.source import ParquetSource, open_source
 from ecner.registry import ModelVersion, labels_of, register, resolve, resolve_in
-from ecner.resources import resource
 from ecner.schema import TABLES
 from ecner.storage.warehouse import Warehouse
 
@@ -124,7 +122,7 @@ def prepare(settings: Settings, selection: Selection) -> Night:
         selection=selection,
         source=open_source(settings.source),
         warehouse=Warehouse(settings.warehouse_url),
-        rules=Rules(settings.model, Lexicon.read(settings.model.lexicon or resource("configs/lexicon.yaml"))),
+        rules=Rules.of(settings.model),
         run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
     )
 

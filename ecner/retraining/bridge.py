@@ -7,13 +7,10 @@ import polars as pl
 from ecner.config import Settings
 from ecner.errors import ModelError, UsageError
 from ecner.inference.reader import Reader
-from ecner.model.checkpoint import Checkpoint
 from ecner.nightly.extract import span_frame
-from ecner.nightly.names import Lexicon
 from ecner.nightly.plan import hash_texts
 from ecner.nightly.publish import Rules
 from ecner.registry import CHAMPION, ModelVersion, resolve_in
-from ecner.resources import resource
 from ecner.retraining.overlap import recent_reviews
 from ecner.schema import TABLES
 from ecner.storage.query import run_query
@@ -77,7 +74,7 @@ def read_bridge(settings: Settings, champion: Champion, new: ModelVersion) -> Br
         UsageError, DataError, RunError: the source cannot be read.
         ModelError: the new model cannot be loaded. A champion that cannot leaves the bridge empty.
     """
-    rules = Rules(settings.model, Lexicon.read(settings.model.lexicon or resource("configs/lexicon.yaml")))
+    rules = Rules.of(settings.model)
     sample = recent_reviews(settings, settings.train.overlap_reviews)
     found = _mentions(settings, rules, sample, new)
     empty = pl.DataFrame(schema=TABLES["model_bridge"].polars_schema)
@@ -95,13 +92,7 @@ def read_bridge(settings: Settings, champion: Champion, new: ModelVersion) -> Br
 
 def _mentions(settings: Settings, rules: Rules, sample: pl.DataFrame, model: ModelVersion) -> pl.DataFrame:
     """The mentions that a night with this model would publish of the sample; each text is read once."""
-    reader = Reader(
-        Checkpoint.load(model.folder),
-        device=settings.model.device,
-        dtype=settings.model.dtype,
-        decoder=settings.model.decoder,
-        max_batch_chars=settings.run.max_batch_chars,
-    )
+    reader = Reader.open(model.folder, settings.model, max_batch_chars=settings.run.max_batch_chars)
     named = pl.lit(model.version)
     reviews = sample.with_columns(
         product_id=pl.lit(None, pl.String), text_hash=hash_texts(sample["text"]), fingerprint=named, model_version=named

@@ -10,9 +10,9 @@ from pathlib import Path
 from ecner.config import Settings
 from ecner.data.files import write_whole
 from ecner.errors import UsageError
-from ecner.nightly.names import Lexicon
+from ecner.inference.reader import Reader
+from ecner.nightly.publish import Rules
 from ecner.registry import ModelVersion, labels_of, resolve_in, training_texts
-from ecner.resources import resource
 from ecner.retraining.bridge import Champion, find_champion
 from ecner.retraining.compare import Comparison, Contender, Material, compare
 from ecner.retraining.overlap import recent_reviews
@@ -20,7 +20,6 @@ from ecner.retraining.page import to_html, to_markdown
 from ecner.retraining.snapshot import DEV, TEST, Snapshot, take_snapshot
 from ecner.retraining.train import Candidate, base_model, train_candidate
 from ecner.retraining.verdict import Verdict, decide
-from ecner.retraining.versions import open_reader
 from ecner.storage.warehouse import Warehouse
 from ecner.training.run import CURVE
 
@@ -36,7 +35,8 @@ class Retrain:
 
     def snapshot(self) -> Snapshot:
         """Stage 1: the labels, settled and written once."""
-        Warehouse(self.settings.warehouse_url).migrate()
+        if self.settings.train.annotations:  # the table may not be there yet, and is then empty
+            Warehouse(self.settings.warehouse_url).migrate()
         return take_snapshot(self.settings)
 
     def train(self, snapshot: Snapshot) -> Candidate:
@@ -61,6 +61,7 @@ class Retrain:
 
     def decide(self, snapshot: Snapshot, candidate: Candidate, compared: "Compared") -> Verdict:
         """Stage 4: the gate; the version, its figures and the decisions enter the warehouse, with the promotion."""
+        Warehouse(self.settings.warehouse_url).migrate()
         verdict = decide(self.settings, compared.new, compared.champion, compared.comparison, apart=compared.apart)
         work = Path(candidate.work)
         for name, render in ((REPORT, to_html), (MARKDOWN, to_markdown)):
@@ -76,7 +77,8 @@ class Retrain:
         return replace(verdict, report=str(work / REPORT))
 
     def _contender(self, model: ModelVersion) -> Contender:
-        return Contender(model.version, open_reader(self.settings, model.folder), training_texts(model.folder))
+        reader = Reader.open(model.folder, self.settings.model, max_batch_chars=self.settings.run.max_batch_chars)
+        return Contender(model.version, reader, training_texts(model.folder))
 
     def _material(self, snapshot: Snapshot) -> Material:
         settings = self.settings
@@ -85,7 +87,7 @@ class Retrain:
             datasets=snapshot.texts(DEV if snapshot.test_is_dev else TEST),
             recent=recent["text"].to_list(),
             model=settings.model,
-            lexicon=Lexicon.read(settings.model.lexicon or resource("configs/lexicon.yaml")),
+            lexicon=Rules.of(settings.model).lexicon,
         )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from ecner.charts import learning_curve
-from ecner.config import ModelSettings, Settings
+from ecner.config import ModelSettings
 from ecner.errors import UsageError
 from ecner.inference.reader import Reader
 from ecner.model.checkpoint import STORED, VERSION, Checkpoint, is_adapter, load_adapted
@@ -99,19 +99,3 @@ def _publish(models: Path, kind: str, fill: Callable[[Path], None]) -> Path:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return place
-
-
-def open_reader(settings: Settings, folder: Path) -> Reader:
-    """A version as the nights would read with it.
-
-    Raises:
-        ModelError: its files are gone, or are now others.
-    """
-    model = settings.model
-    return Reader(
-        Checkpoint.load(folder),
-        device=model.device,
-        dtype=model.dtype,
-        decoder=model.decoder,
-        max_batch_chars=settings.run.max_batch_chars,
-    )

@@ -25,7 +25,7 @@ _HINTS = {
 
 
 def parse_url(url: str, schema: str | None) -> sa.URL:
-    """The URL of a warehouse.
+    """The URL of a warehouse; on PostgreSQL, one that names no driver means psycopg.
 
     Raises:
         UsageError: not a URL, a database that SQLAlchemy does not know, or one that lives in memory.
@@ -40,7 +40,8 @@ def parse_url(url: str, schema: str | None) -> sa.URL:
         ) from None
     if parsed.get_backend_name() == "sqlite":
         _check_sqlite(parsed, schema)
-    return parsed
+    # SQLAlchemy 2.0 would look for psycopg2.
+    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
 
 
 def _check_sqlite(url: sa.URL, schema: str | None) -> None:

@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from ecner.config import TrainSettings
@@ -20,6 +20,7 @@ from ecner.evaluation import strict_f1
 from ecner.inference.reader import Reader
 from ecner.model.checkpoint import Checkpoint
 from ecner.training.batches import Example, LengthBatches, TaggedTexts, collate
+from ecner.training.progress import progress
 
 _METRIC = "eval_strict_f1"
 
@@ -48,8 +49,9 @@ class TaggerTrainer(Trainer):
             train_dataset=self.examples,
             eval_dataset=[],  # evaluate reads ``dev`` itself
             data_collator=partial(collate, pad_token_id=config.pad_token_id),
-            callbacks=[EarlyStoppingCallback(early_stopping_patience=settings.patience)],
+            callbacks=[EarlyStoppingCallback(early_stopping_patience=settings.patience), *progress()],
         )
+        self.remove_callback(PrinterCallback)
 
     def get_train_dataloader(self) -> DataLoader[Example]:
         """Batches of similar length, cut by characters."""
@@ -161,6 +163,7 @@ def _arguments(settings: TrainSettings, output: Path) -> TrainingArguments:
         metric_for_best_model=_METRIC,
         greater_is_better=True,
         logging_steps=50,
+        disable_tqdm=True,  # it has a bar of its own
         seed=settings.seed,
         ddp_find_unused_parameters=False,
         use_cpu=not torch.cuda.is_available(),

@@ -19,7 +19,7 @@ QUICK = {"epochs": 2, "batch_chars": 64, "head_lr": 1e-2, "encoder_lr": 3e-3, "l
 TAGS = TagSet.from_labels(LABELS)
 
 
-def made(folder, architecture="hybrid", *, tag_set=TAGS, **options):
+def made(folder, architecture="hybrid", *, tag_set=TAGS, **options: object):
     """A job in a folder, on a tiny base that lies beside it."""
     base = folder / "base"
     if not base.is_dir():

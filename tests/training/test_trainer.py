@@ -1,5 +1,7 @@
 """Training works: texts are learnt, stopped early, resumed to the same weights, and the best epoch is kept."""
 
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -153,3 +155,13 @@ def test_a_checkpoint_that_was_left_half_written_is_passed_over(tmp_path, monkey
         (newest / "trainer_state.json").write_text(content)
     log = train(tiny(), QUICK, **given)
     assert [epoch for epoch, _ in evaluations(log)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_goes_to_stderr_as_a_line_an_epoch_and_a_bar_on_a_terminal(tmp_path, capsys, monkeypatch, is_terminal):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    steps = train(tiny(), QUICK, train=TEXTS, dev={"dev": TEXTS}, output=tmp_path)[-1]["step"]
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert re.findall(r"epoch (\d) of 3: strict F1 on dev 0\.\d{4}", told.err) == ["1", "2", "3"]
+    assert (f"{steps}/{steps} [" in told.err) == is_terminal
