@@ -18,7 +18,15 @@ COMMANDS = [
     line for block in re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL) for line in block.splitlines()
 ]
 # The first block is what .ci/run types; the suite does not run itself; the full-size night needs a folder of reviews.
-ELSEWHERE = (*COMMANDS[:2], "python -m pytest -m slow", "python -m tests.bench.night REVIEWS_FOLDER")
+ELSEWHERE = (
+    *COMMANDS[:2],
+    "python -m pytest -m slow",
+    "python -m tests.bench.night REVIEWS_FOLDER",
+    "python -m tests.bench.retrain LABELLED_FOLDERS",
+    "ecner models promote VERSION",  # tests/test_cli.py, as the one below
+    "ecner models rollback",
+    *(command for command in COMMANDS if "PREFECT_API_URL" in command or command.startswith("prefect ")),  # tests/flows
+)
 SLOW = re.compile("ecner bench|python -m flows|python -m tests.bench.viterbi")
 
 
@@ -32,6 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labelled = asset("sample/reviews.jsonl").read_text("utf-8").splitlines(keepends=True)
     (place / "train.jsonl").write_text("".join(labelled[:8]), "utf-8")
     (place / "dev.jsonl").write_text("".join(labelled[8:12]), "utf-8")
+    (place / "test.jsonl").write_text("".join(labelled[12:16]), "utf-8")
     shipped = place / "ecner/assets/sample"
     shipped.mkdir(parents=True)
     shutil.copy(asset("sample/reviews.jsonl"), shipped)
@@ -82,4 +91,9 @@ def test_it_names_every_view_and_every_rule() -> None:
         assert f"`{view.stem}`" in README, view.stem
     rules = re.findall(r'_Rule\(\s*"(\w+)"', (ROOT / "ecner/nightly/rows.py").read_text("utf-8"))
     for rule in {*rules, "repeated_id"}:
+        assert f"`{rule}`" in README, rule
+    annotations = (ROOT / "ecner/retraining/annotations.py").read_text("utf-8")
+    found = set(re.findall(r'"((?:no|unknown|blank|nul|bad|missing)_\w+|overlap)"', annotations))
+    assert len(found) == 9
+    for rule in found:
         assert f"`{rule}`" in README, rule
