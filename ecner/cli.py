@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -107,7 +108,7 @@ def retrain(
         from ecner.retraining.run import prepare, run_retrain
 
         settings = with_labels(load_settings(config), train_files, dev_files, test_files)
-        typer.echo(run_retrain(prepare(settings)).to_text())
+        typer.echo(run_retrain(prepare(settings), tell=partial(typer.echo, err=True)).to_text())
 
 
 @app.command()

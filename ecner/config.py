@@ -237,12 +237,14 @@ class TrainSettings(Section):
 class DriftSettings(Section):
     """When a night's figures count as drifted: relative changes against the mean of the runs before.
 
-    A threshold is a share: 0.5 is half as much again, or half. Nights with fewer reviews are not judged.
+    A threshold is a share: 0.5 is half as much again, or half. Nights with fewer reviews are not judged, nor types that
+    have fewer mentions now and would have had by their baseline: their figures move by chance.
     """
 
     runs: Annotated[int, Field(ge=1)] = 14
     min_runs: Annotated[int, Field(ge=1)] = 3
     min_reviews: Annotated[int, Field(ge=1)] = 100
+    min_mentions: Annotated[int, Field(ge=0)] = 50
     mentions_per_1000_chars: Annotated[float, Field(gt=0)] = 0.3
     mean_confidence: Annotated[float, Field(gt=0)] = 0.1
     never_seen_share: Annotated[float, Field(gt=0)] = 1.0

@@ -339,6 +339,7 @@ def test_retrain_promote_and_roll_back(here, files, model, monkeypatch):
     assert result.exit_code == 0, result.stderr
     version = result.stdout.split()[0]
     assert "is not comparable: its labels are HPPX, OTHER, XH" in result.stdout
+    assert "texts in both: train/dev" in result.stderr
     assert "strict F1 on dev" in result.stderr
     folder = Path(invoke("models", "show", version).stdout.splitlines()[0].split(" in ")[1])
     assert Checkpoint.load(folder).tagger.config.tag_set.tags == tuple(tags)

@@ -6,6 +6,7 @@ A folder is whole (config, weights, vocabulary) or an adapter to the folder besi
 import copy
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, PreTrainedConfig, Qwen2Config
 
 from ecner.errors import ModelError
@@ -40,10 +41,15 @@ class Checkpoint:
     tagger: Tagger
     vocabulary: Vocabulary
 
-    def save(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-        """Writes config, weights (safetensors, in ``dtype``) and vocabulary. Leaves the tagger as it is."""
+    def save(
+        self, folder: Path, dtype: torch.dtype = torch.float32, *, weights: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Writes config, weights (safetensors, in ``dtype``) and vocabulary. Leaves the tagger as it is.
+
+        ``weights`` stand for the tagger's own, where these lie spread over several processes.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        state = {name: tensor.to(dtype) for name, tensor in self.tagger.state_dict().items()}
+        state = {name: tensor.to(dtype) for name, tensor in (weights or self.tagger.state_dict()).items()}
         self.tagger.save_pretrained(folder, state_dict=state)
         self.vocabulary.write(folder / VOCABULARY)
 

@@ -5,7 +5,7 @@ Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models": W + (alpha
 
 import re
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
+from torch import Tensor
 
 from ecner.config import LoraSettings
 from ecner.errors import ModelError, UsageError
@@ -75,10 +76,16 @@ def adapted(tagger: Tagger) -> dict[str, int]:
     return {part: sum(bool(re.match(path, name)) for name in names) for part, path in paths.items()}
 
 
-def save_lora(model: PeftModel, folder: Path, *, base: str, dtype: torch.dtype) -> None:
-    """Writes the adapter alone: its weights (safetensors) and its config, with the base by its name."""
+def save_lora(
+    model: PeftModel, folder: Path, *, base: str, dtype: torch.dtype, weights: Mapping[str, Tensor] | None = None
+) -> None:
+    """Writes the adapter alone: its weights (safetensors) and its config, with the base by its name.
+
+    ``weights`` stand for the model's own, where these lie spread over several processes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.to(dtype).contiguous() for name, tensor in get_peft_model_state_dict(model).items()}
+    own = get_peft_model_state_dict(model, state_dict=weights)
+    state = {name: tensor.to(dtype).contiguous() for name, tensor in own.items()}
     save_file(state, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     config = model.peft_config["default"]
     path, config.base_model_name_or_path, config.inference_mode = config.base_model_name_or_path, base, True

@@ -75,8 +75,9 @@ def drift_metrics(
     is_new = {"is_new": pl.lit(None, pl.Boolean)}
     entities = sample.entities.with_columns(**is_new) if names_changed else _marked(reader, sample.entities)
     figures = pl.concat([_of_types(sample, entities, before), _of_all(sample, entities)])
-    is_judged = sample.reviews >= settings.min_reviews
-    return _compared(figures, before, settings, is_judged=is_judged).with_columns(run_id=pl.lit(run_id))
+    compared = _compared(figures, before, sample.chars, settings)
+    is_judged = pl.lit(sample.reviews >= settings.min_reviews)
+    return _judged(compared, is_judged & pl.col("is_enough")).with_columns(run_id=pl.lit(run_id))
 
 
 def _figures_before(reader: Reader, run_id: str, settings: DriftSettings) -> pl.DataFrame:
@@ -136,19 +137,28 @@ def _in_rows(figures: pl.DataFrame) -> pl.DataFrame:
     return figures.unpivot(index="entity_type", variable_name="metric", value_name="value")
 
 
-def _compared(figures: pl.DataFrame, before: pl.DataFrame, settings: DriftSettings, *, is_judged: bool) -> pl.DataFrame:
-    """Sets each figure beside its mean in the runs before, and judges it where both are there and runs enough."""
+def _compared(figures: pl.DataFrame, before: pl.DataFrame, chars: int, settings: DriftSettings) -> pl.DataFrame:
+    """Sets each figure beside its mean in the runs before; ``is_enough`` says whether the two can be judged."""
     of_runs = pl.col("value").drop_nulls()
     baselines = before.group_by("entity_type", "metric").agg(baseline=of_runs.mean(), baseline_runs=of_runs.len())
-    allowed = pl.col("metric").replace_strict(
-        {metric: getattr(settings, metric) for metric in METRICS}, default=None, return_dtype=pl.Float64
+    allowed = {metric: getattr(settings, metric) for metric in METRICS}
+    both = figures.join(baselines, on=["entity_type", "metric"], how="left").with_columns(
+        pl.col("baseline_runs").fill_null(0),
+        limit=pl.col("metric").replace_strict(allowed, default=None, return_dtype=pl.Float64),
     )
-    enough = (pl.col("baseline_runs") >= settings.min_runs) & pl.col("value").is_not_null() & is_judged
+    mentions = pl.max_horizontal("value", "baseline") * chars / 1000  # found, or as many as the runs before would have
+    sizes = both.filter(metric="mentions_per_1000_chars").select("entity_type", mentions=mentions)
+    return both.join(sizes, on="entity_type", how="left").with_columns(
+        is_enough=(pl.col("baseline_runs") >= settings.min_runs)
+        & (pl.col("mentions") >= settings.min_mentions)
+        & pl.col("value").is_not_null()
+    )
+
+
+def _judged(compared: pl.DataFrame, is_judged: pl.Expr) -> pl.DataFrame:
     change = (pl.col("value") - pl.col("baseline")).abs()
     return (
-        figures.join(baselines, on=["entity_type", "metric"], how="left")
-        .with_columns(pl.col("baseline_runs").fill_null(0))
-        .with_columns(allowed=pl.when(enough).then(allowed))
+        compared.with_columns(allowed=pl.when(is_judged).then("limit"))
         .with_columns(drifted=(change > pl.col("allowed") * pl.col("baseline")).fill_null(value=False).cast(pl.Int64))
         .sort("entity_type", "metric")
     )

@@ -4,6 +4,7 @@ Invariant: whatever stops it, a rerun goes on where it was, and one training ent
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -116,10 +117,12 @@ def prepare(settings: Settings) -> Retrain:
     return Retrain(settings)
 
 
-def run_retrain(retrain: Retrain) -> Verdict:
-    """Runs the stages one after the other, here."""
+def run_retrain(retrain: Retrain, *, tell: Callable[[str], object] = lambda _: None) -> Verdict:
+    """Runs the stages one after the other, here; ``tell`` gets what there is to know on the way."""
     snapshot = retrain.snapshot()
+    tell(snapshot.to_text())
     candidate = retrain.train(snapshot)
+    tell(f"comparing {candidate.version} with the champion")
     return retrain.decide(snapshot, candidate, retrain.compare(snapshot, candidate))
 
 

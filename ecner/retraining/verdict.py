@@ -70,7 +70,8 @@ def decide(settings: Settings, new: ModelVersion, champion: Champion, comparison
         if champion.model is not None:
             register(transaction, champion.model)
         register(transaction, new)
-        transaction.update("model_versions", {"version": new.version}, {"reason": verdict.reason})
+        if verdict.outcome != "leads already":
+            transaction.update("model_versions", {"version": new.version}, {"reason": verdict.reason})
         _replace(transaction, "model_evaluations", new.version, pl.DataFrame(comparison.evaluations(CHALLENGER)))
         if CHAMPION in comparison.versions:
             figures = pl.DataFrame(comparison.evaluations(CHAMPION))

@@ -93,7 +93,7 @@ def _train(folder: Path) -> None:
     torch.manual_seed(job.settings.seed)  # of what is new for other tags, and of the adapters
     checkpoint = Checkpoint.load(job.base).with_tags(job.tag_set)
     lora = add_lora(checkpoint.tagger, job.settings.lora, new=job.new) if job.settings.method == "lora" else None
-    curve = train(
+    trained = train(
         checkpoint,
         job.settings,
         train=read_corpus(folder / _TRAIN, strict=True).texts,
@@ -104,11 +104,11 @@ def _train(folder: Path) -> None:
     if int(os.environ.get("RANK", "0")):
         return
     if lora is None:
-        checkpoint.save(folder / TRAINED, STORED)
+        checkpoint.save(folder / TRAINED, STORED, weights=trained.weights)
     else:
-        save_lora(lora, folder / TRAINED, base=job.base.name, dtype=STORED)
+        save_lora(lora, folder / TRAINED, base=job.base.name, dtype=STORED, weights=trained.weights)
         checkpoint.tagger.config.save_pretrained(folder / TRAINED)
-    write_whole(folder / CURVE, (json.dumps(curve, indent=1) + "\n").encode())
+    write_whole(folder / CURVE, (json.dumps(trained.curve, indent=1) + "\n").encode())
 
 
 def _launch(folder: Path, settings: TrainSettings) -> None:

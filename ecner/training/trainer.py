@@ -3,13 +3,14 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from peft import PeftModel
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
@@ -111,6 +112,14 @@ class TaggerTrainer(Trainer):
         return metrics
 
 
+@dataclass(frozen=True)
+class Trained:
+    """The learning curve, which is the Trainer's log, a row an entry; and the weights, gathered from all processes."""
+
+    curve: list[dict[str, float]]
+    weights: Mapping[str, Tensor]
+
+
 def train(
     checkpoint: Checkpoint,
     settings: TrainSettings,
@@ -119,12 +128,11 @@ def train(
     dev: Mapping[str, Sequence[LabelledText]],
     output: Path,
     adapters: PeftModel | None = None,
-) -> list[dict[str, float]]:
+) -> Trained:
     """Trains in place and leaves the tagger at its best epoch; a training that was killed goes on where it was.
 
     Checkpoints lie in ``output``, one an epoch, the newest of which is taken up. With ``adapters``, the model that
-    ``add_lora`` made of the tagger, only these are trained. Returns the learning curve: the Trainer's log, a row an
-    entry.
+    ``add_lora`` made of the tagger, only these are trained.
     """
     output.mkdir(parents=True, exist_ok=True)
     args = _arguments(settings, output)
@@ -135,7 +143,8 @@ def train(
     newest = get_last_checkpoint(str(output))  # type: ignore[no-untyped-call]
     trainer.train(resume_from_checkpoint=newest)
     checkpoint.tagger.eval()  # type: ignore[no-untyped-call]
-    return list(trainer.state.log_history)
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    return Trained(list(trainer.state.log_history), weights)
 
 
 def _remove_unfinished(output: Path) -> None:

@@ -163,7 +163,7 @@ def drifting(inputs, here):
     settings = {
         "source": {"uri": str(here / "reviews.parquet")},
         "model": {"ref": str(inputs / "model")},
-        "drift": {"min_runs": 1, "min_reviews": 20},
+        "drift": {"min_runs": 1, "min_reviews": 20, "min_mentions": 0},
     }
     (here / "drift.yaml").write_text(json.dumps(settings))
     assert invoke("extract", "--config", here / "drift.yaml").exit_code == 0

@@ -12,7 +12,7 @@ from ecner.schema import TABLES
 from ecner.storage.warehouse import Warehouse
 from tests.nightly.reviews import make_reviews, write
 
-SETTINGS = DriftSettings(runs=3, min_runs=2, min_reviews=10)
+SETTINGS = DriftSettings(runs=3, min_runs=2, min_reviews=10, min_mentions=0)
 COUNTS = ["reviews_in", "reviews_rejected", "texts_unique", "texts_cached", "texts_inferred", "mentions_out"]
 
 
@@ -180,7 +180,7 @@ def test_a_label_of_the_name_of_the_whole(ledger):
 
 def test_nights_of_a_house(house, tmp_path):
     """Only new and changed reviews count; what is told is what the tables say; a quiet night adds nothing."""
-    drift = {"min_runs": 1, "min_reviews": 20, "mentions_per_1000_chars": 0.5}
+    drift = {"min_runs": 1, "min_reviews": 20, "min_mentions": 0, "mentions_per_1000_chars": 0.5}
     reviews = [row | {"review_id": f"{seed}-{row['review_id']}"} for seed in range(3) for row in make_reviews(30, seed)]
     source = tmp_path / "reviews.parquet"
     first = house.night(write(source, reviews[:30]), drift=drift)
@@ -221,3 +221,15 @@ def test_a_night_of_another_lexicon_takes_nothing_for_new(house, tmp_path):
     assert shares["value"].null_count() == len(shares) > 0
     sizes = house.read("drift_metrics", run_id=report.plan.run_id, metric=REVIEWS)
     assert sizes["value"].to_list() == [20]
+
+
+def test_types_with_few_mentions_are_not_judged(ledger):
+    settings = SETTINGS.model_copy(update={"min_mentions": 3})
+    usual = sample(brand=[("a", 0.5)] * 3, product=[("b", 1.0)] * 2)
+    ledger.run(usual, settings)
+    ledger.run(usual, settings)
+    found = ledger.run(sample(), settings)  # both have vanished: of brands three would have been there
+    rate = "mentions_per_1000_chars"
+    assert (found["brand", rate]["drifted"], found["product", rate]["drifted"]) == (1, 0)
+    assert found["product", rate]["allowed"] is None
+    assert ledger.run(sample(product=[("b", 1.0)] * 3), settings)["product", rate]["drifted"] == 1

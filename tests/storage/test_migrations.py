@@ -13,7 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from ecner.errors import RunError, UsageError
 from ecner.schema import TABLES
 from ecner.storage import migrations, views
-from ecner.storage.engine import database_file
+from ecner.storage.engine import database_file, parse_url
 from ecner.storage.tables import SQL_TYPES, sql_tables
 from ecner.storage.warehouse import Warehouse
 
@@ -69,7 +69,7 @@ def test_the_migrations_end_at_the_schema(warehouse):
 
 def test_without_a_schema_postgresql_uses_its_default(postgresql_url):
     name = f"night_{next(_numbers)}"
-    engine = sa.create_engine(postgresql_url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    engine = sa.create_engine(parse_url(postgresql_url, None), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with engine.connect() as connection:
         connection.exec_driver_sql(f"create database {name}")
     made = Warehouse(str(sa.make_url(postgresql_url).set(database=name)))

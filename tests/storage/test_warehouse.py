@@ -9,8 +9,10 @@ from datetime import date
 
 import polars as pl
 import pytest
+import sqlalchemy as sa
 
 from ecner.errors import RunError, UsageError
+from ecner.storage.engine import parse_url
 from ecner.storage.query import run_query
 from ecner.storage.warehouse import Warehouse
 
@@ -49,6 +51,19 @@ def test_a_url_that_cannot_be_used(url, schema, message):
     with pytest.raises(UsageError, match=message) as caught:
         Warehouse(url, schema)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "driver"),
+    [
+        ("postgresql", "postgresql+psycopg"),
+        ("postgresql+psycopg", "postgresql+psycopg"),
+        ("postgresql+psycopg2", "postgresql+psycopg2"),
+    ],
+)
+def test_the_driver_of_postgresql(given, driver):
+    url = "{}://me:secret@host:1/db?options=-c%20x"
+    assert parse_url(url.format(given), None) == sa.make_url(url.format(driver))
 
 
 def test_a_server_that_is_not_there(tmp_path):

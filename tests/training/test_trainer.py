@@ -44,7 +44,7 @@ def test_texts_are_learnt(tmp_path, architecture):
     checkpoint = tiny(architecture)
     settings = QUICK.model_copy(update={"epochs": 12})
     before = strict_f1(Reader(checkpoint, device="cpu"), TEXTS)
-    log = train(checkpoint, settings, train=TEXTS, dev={"dev": TEXTS}, output=tmp_path)
+    log = train(checkpoint, settings, train=TEXTS, dev={"dev": TEXTS}, output=tmp_path).curve
     assert before < 0.5
     assert not checkpoint.tagger.training
     assert strict_f1(Reader(checkpoint, device="cpu"), TEXTS) > 0.9
@@ -53,14 +53,14 @@ def test_texts_are_learnt(tmp_path, architecture):
 
 def test_dev_sets_are_scored_each_and_on_average(tmp_path):
     settings = QUICK.model_copy(update={"epochs": 1})
-    log = train(tiny(), settings, train=TEXTS, dev={"a": TEXTS, "b": NO_MENTIONS}, output=tmp_path)
+    log = train(tiny(), settings, train=TEXTS, dev={"a": TEXTS, "b": NO_MENTIONS}, output=tmp_path).curve
     (scores,) = [entry for entry in log if "eval_strict_f1" in entry]
     assert scores["eval_strict_f1"] == pytest.approx((scores["eval_a_strict_f1"] + scores["eval_b_strict_f1"]) / 2)
 
 
 def test_training_stops_where_dev_gains_nothing(tmp_path):
     settings = QUICK.model_copy(update={"epochs": 6, "patience": 1})
-    log = train(tiny(), settings, train=TEXTS, dev={"dev": NO_MENTIONS}, output=tmp_path)
+    log = train(tiny(), settings, train=TEXTS, dev={"dev": NO_MENTIONS}, output=tmp_path).curve
     assert evaluations(log) == [(1, 0), (2, 0)]
 
 
@@ -126,11 +126,11 @@ def interrupted(monkeypatch, at, train_once):
 
 def test_a_killed_training_resumed_ends_at_the_same_weights(tmp_path, monkeypatch):
     whole, killed, resumed = tiny(), tiny(), tiny(seed=5)  # what a resumed one starts from is of no account
-    expected = train(whole, QUICK, train=TEXTS, dev={"dev": TEXTS}, output=tmp_path / "whole")
+    expected = train(whole, QUICK, train=TEXTS, dev={"dev": TEXTS}, output=tmp_path / "whole").curve
     given = {"train": TEXTS, "dev": {"dev": TEXTS}, "output": tmp_path / "killed"}
     interrupted(monkeypatch, 2, lambda: train(killed, QUICK, **given))
     step = int(get_last_checkpoint(str(given["output"])).rsplit("-", 1)[1])
-    log = train(resumed, QUICK, **given)
+    log = train(resumed, QUICK, **given).curve
     assert 0 < step < log[-1]["step"] == expected[-1]["step"]
     assert evaluations(log) == evaluations(expected)
     for name, tensor in weights(whole).items():
@@ -141,7 +141,7 @@ def test_a_resumed_training_keeps_its_count_of_epochs_without_gain(tmp_path, mon
     settings = QUICK.model_copy(update={"epochs": 8, "patience": 2})
     given = {"train": TEXTS, "dev": {"dev": NO_MENTIONS}, "output": tmp_path}
     interrupted(monkeypatch, 3, lambda: train(tiny(), settings, **given))
-    assert evaluations(train(tiny(), settings, **given)) == [(1, 0), (2, 0), (3, 0)]
+    assert evaluations(train(tiny(), settings, **given).curve) == [(1, 0), (2, 0), (3, 0)]
 
 
 @pytest.mark.parametrize("content", [None, '{"epoch": 1'])
@@ -153,14 +153,14 @@ def test_a_checkpoint_that_was_left_half_written_is_passed_over(tmp_path, monkey
         (newest / "trainer_state.json").unlink()
     else:
         (newest / "trainer_state.json").write_text(content)
-    log = train(tiny(), QUICK, **given)
+    log = train(tiny(), QUICK, **given).curve
     assert [epoch for epoch, _ in evaluations(log)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_progress_goes_to_stderr_as_a_line_an_epoch_and_a_bar_on_a_terminal(tmp_path, capsys, monkeypatch, is_terminal):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
-    steps = train(tiny(), QUICK, train=TEXTS, dev={"dev": TEXTS}, output=tmp_path)[-1]["step"]
+    steps = train(tiny(), QUICK, train=TEXTS, dev={"dev": TEXTS}, output=tmp_path).curve[-1]["step"]
     told = capsys.readouterr()
     assert told.out == ""
     assert re.findall(r"epoch (\d) of 3: strict F1 on dev 0\.\d{4}", told.err) == ["1", "2", "3"]
