@@ -93,11 +93,11 @@ class Report:
         if len(self.movers):
             lines += ["", "moved most against the week before (reviews)"]
             lines += [
-                f"  {_plain(m['canonical']):<20}{m['previous_review_count']:>6} -> {m['review_count']}"
+                f"  {printable(m['canonical']):<20}{m['previous_review_count']:>6} -> {m['review_count']}"
                 for m in self.movers.to_dicts()
             ]
         if self.drifts:
-            lines += ["", "drifted from the runs before", *(f"  {_plain(told)}" for told in self.drifts)]
+            lines += ["", "drifted from the runs before", *(f"  {printable(told)}" for told in self.drifts)]
         return "\n".join(lines)
 
     def to_markdown(self) -> str:
@@ -105,7 +105,7 @@ class Report:
         lines = [
             "| | |",
             "|---|---|",
-            *(f"| {name} | {_cell(value)} |" for name, value in self.facts.items()),
+            *(f"| {name} | {markdown_cell(value)} |" for name, value in self.facts.items()),
         ]
         lines += ["", f"{self.reviews:,} reviews, {self.period}", ""]
         lines += ["| place | " + " | ".join(TYPES.values()) + " |", "|---|" + "---|" * len(TYPES)]
@@ -113,7 +113,7 @@ class Report:
             names = (_entry(self.top[entity_type], place) for entity_type in TYPES)
             lines.append(f"| {place + 1} | {' | '.join(names)} |")
         if self.drifts:
-            lines += ["", "Drifted from the runs before:", "", *(f"- {_cell(told)}" for told in self.drifts)]
+            lines += ["", "Drifted from the runs before:", "", *(f"- {markdown_cell(told)}" for told in self.drifts)]
         return "\n".join(lines)
 
     def to_rows(self) -> list[dict[str, object]]:
@@ -164,7 +164,7 @@ def _told(figure: Mapping[str, Any]) -> str:
 
 def _columns(top: pl.DataFrame) -> Iterator[str]:
     """Five entities a line, each with the number of its reviews."""
-    entries = [f"{_plain(row['canonical'])} {row['reviews']:,}" for row in top.to_dicts()]
+    entries = [f"{printable(row['canonical'])} {row['reviews']:,}" for row in top.to_dicts()]
     yield from (f"  {'   '.join(entries[i : i + 5])}" for i in range(0, len(entries), 5))
     if not entries:
         yield "  none"
@@ -172,14 +172,14 @@ def _columns(top: pl.DataFrame) -> Iterator[str]:
 
 def _entry(top: pl.DataFrame, place: int) -> str:
     row = top.row(place, named=True) if place < len(top) else None
-    return f"{_cell(row['canonical'])} ({row['reviews']:,})" if row else ""
+    return f"{markdown_cell(row['canonical'])} ({row['reviews']:,})" if row else ""
 
 
-def _cell(text: str) -> str:
+def markdown_cell(text: str) -> str:
     """Customers' words in a Markdown table."""
-    return "".join(f"\\{c}" if c in "|\\`*_[]<>" else c for c in _plain(text))
+    return "".join(f"\\{c}" if c in "|\\`*_[]<>" else c for c in printable(text))
 
 
-def _plain(text: str) -> str:
+def printable(text: str) -> str:
     """Customers' words without what would steer a terminal: control characters and changes of direction."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ecner.nightly.report import _cell
+from ecner.nightly.report import markdown_cell
 from ecner.retraining.compare import Comparison
 from ecner.retraining.gate import Decision
 from ecner.retraining.reading import CHALLENGER
@@ -75,13 +75,13 @@ def to_markdown(
     Args: as of ``to_html``.
     """
     around = Surroundings(decisions, verdict, data, notes, curve)
-    blocks = [f"# {_cell(plain(_title(comparison)))}"]
+    blocks = [f"# {markdown_cell(plain(_title(comparison)))}"]
     pictures: dict[int, str] = {}
     for section in sections(comparison, around):
-        blocks.append(f"## {_cell(section.title)}")
+        blocks.append(f"## {markdown_cell(section.title)}")
         for block in section.blocks:
             if isinstance(block, Picture):
-                pictures[len(blocks)] = f"![{_cell(block.alt)}]({_data_uri(block.svg)})"
+                pictures[len(blocks)] = f"![{markdown_cell(block.alt)}]({_data_uri(block.svg)})"
             blocks.append(_markdown_block(block))
     left = MARKDOWN_BYTES - sum(len(block.encode()) + 2 for block in blocks)
     for place, picture in pictures.items():
@@ -123,9 +123,9 @@ def _html(text: str) -> str:
 def _markdown_block(block: str | Table | Picture) -> str:
     """A picture by its words, in whose place it may be put."""
     if isinstance(block, Picture):
-        return f"*{_cell(block.alt)}: see the page*"
+        return f"*{markdown_cell(block.alt)}: see the page*"
     if isinstance(block, str):
-        return _cell(plain(block))
+        return markdown_cell(plain(block))
     lines = [
         list(map(_markdown_cell, block.head)),
         ["---"] * len(block.head),
@@ -136,9 +136,9 @@ def _markdown_block(block: str | Table | Picture) -> str:
 
 def _markdown_cell(cell: Cell) -> str:
     if isinstance(cell, Marked):
-        before, mention, after = (_cell(plain(part)) for part in cell)
+        before, mention, after = (markdown_cell(plain(part)) for part in cell)
         return f"{before}**{mention}**{after}"
-    return _cell(plain(cell))
+    return markdown_cell(plain(cell))
 
 
 def _fitting(blocks: Iterable[str]) -> str:

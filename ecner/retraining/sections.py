@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ecner import charts
 from ecner.metrics import Counts
-from ecner.nightly.report import _plain
+from ecner.nightly.report import printable
 from ecner.retraining.bootstrap import Estimate
 from ecner.retraining.compare import FRESH, Comparison, Part
 from ecner.retraining.entities import EntityChange
@@ -335,7 +335,7 @@ def _place(rank: int | None) -> str:
 
 def plain(text: str) -> str:
     """Customers' words on one line, without what would steer whoever shows them."""
-    return _plain(re.sub(r"\s", " ", text))
+    return printable(re.sub(r"\s", " ", text))
 
 
 def _cut(text: str) -> str:
