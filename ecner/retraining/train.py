@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,8 @@ def train_candidate(settings: Settings, snapshot: Snapshot) -> Candidate:
             merging=lambda adapter: merges_exactly(adapter, texts, settings.model),
         )
         known.write_text(folder.name, "utf-8")
+        for checkpoint in work.glob("checkpoint-*"):  # several times the size of the model, and of no more use
+            shutil.rmtree(checkpoint, ignore_errors=True)
     version = known.read_text("utf-8")
     return Candidate(version, str(models / version), str(work))
 

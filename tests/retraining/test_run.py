@@ -76,6 +76,7 @@ def test_a_rerun_finds_what_was_done(house, configured):
     first = retrained(configured(promote=False))
     work = Path(first.report).parent
     before = (work / CURVE).stat().st_mtime_ns
+    assert not list(work.glob("checkpoint-*"))
     again = retrained(configured(promote=False))
     assert (first.outcome, again.outcome) == ("waiting", "waiting")
     assert again.version == first.version
