@@ -144,7 +144,12 @@ def train(
     trainer.train(resume_from_checkpoint=newest)
     checkpoint.tagger.eval()  # type: ignore[no-untyped-call]
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-    return Trained(list(trainer.state.log_history), weights)
+    return Trained([_untimed(row) for row in trainer.state.log_history], weights)
+
+
+def _untimed(row: Mapping[str, float]) -> dict[str, float]:
+    """A row of the log without the machine's speed: the same training leaves the same curve."""
+    return {name: value for name, value in row.items() if "runtime" not in name and "per_second" not in name}
 
 
 def _remove_unfinished(output: Path) -> None:

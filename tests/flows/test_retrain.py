@@ -62,9 +62,11 @@ def test_a_retrain_with_prefect_gives_the_verdict_of_one_without(here, tmp_path,
     assert "Traceback" not in err
     by_flow = told(out)
 
-    monkeypatch.chdir(tmp_path)
-    settings = settle(tmp_path)
-    crown(settings, tmp_path / "tiny")
+    place = tmp_path / "plain" / here.name  # data sets are named after their folder
+    place.mkdir(parents=True)
+    monkeypatch.chdir(place)
+    settings = settle(place)
+    crown(settings, place / "tiny")
     verdict = run_retrain(prepare(settings))
     assert told(verdict.to_text()) == by_flow
     assert resolve_in(settings.warehouse_url, verdict.version).version == verdict.version
