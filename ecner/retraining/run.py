@@ -13,6 +13,7 @@ from ecner.data.files import write_whole
 from ecner.errors import UsageError
 from ecner.inference.reader import Reader
 from ecner.nightly.publish import Rules
+from ecner.nightly.source import open_source
 from ecner.registry import ModelVersion, labels_of, resolve_in, training_texts
 from ecner.retraining.bridge import Champion, find_champion
 from ecner.retraining.compare import Comparison, Contender, Material, compare
@@ -103,16 +104,18 @@ class Compared:
 
 
 def prepare(settings: Settings) -> Retrain:
-    """Checks settings, label files and base; nothing has been written when it raises.
+    """Checks settings, label files, base and source; nothing has been written when it raises.
 
     Raises:
         UsageError: one of them is wrong.
+        DataError: the source cannot be read.
         ModelError: the base's folder is not what it was.
     """
     chosen = settings.train
     if missing := [str(path) for path in (*chosen.train, *chosen.dev, *chosen.test) if not path.is_file()]:
         raise UsageError(f"no such file of labelled texts: {', '.join(missing)}; name existing ones")
     base_model(settings)
+    open_source(settings.source)  # of the recent reviews that both models will read
     Warehouse(settings.warehouse_url)
     return Retrain(settings)
 
