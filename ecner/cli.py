@@ -381,7 +381,7 @@ def _model_folder(settings: Settings, ref: str | None) -> Path:
     from ecner.registry import CHAMPION, SHIPPED, resolve, resolve_in
 
     ref = ref or settings.model.ref
-    if ref == SHIPPED or Path(ref).is_dir():
+    if ref == SHIPPED or (ref != CHAMPION and Path(ref).is_dir()):
         return resolve(ref).folder
     try:
         return resolve_in(settings.warehouse_url, ref).folder

@@ -41,6 +41,23 @@ def _from_json(value: object) -> object:
         raise ValueError('expected a mapping; in a variable as JSON, such as {"KEY": "value"}') from None
 
 
+def _list_from_json(value: object) -> object:
+    """A list out of a variable."""
+    try:
+        read = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        read = value
+    if isinstance(read, list | tuple | None):
+        return read
+    raise ValueError('expected a list; in a variable as a JSON list, such as ["one", "two"] or [0, 1]')
+
+
+def _paths_from_text(value: object) -> object:
+    """Text is one path, or a JSON list of several."""
+    is_path = isinstance(value, str) and not value.lstrip().startswith("[")
+    return [value] if is_path else _list_from_json(value)
+
+
 def _from_seconds(value: object) -> object:
     """Seconds out of a variable; pydantic reads ISO 8601 itself."""
     return float(value) if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value) else value
@@ -57,6 +74,9 @@ Secret = Annotated[SecretStr, Field(min_length=1)]
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
 Duration = Annotated[timedelta, Field(ge=timedelta(0)), BeforeValidator(_from_seconds)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_paths_from_text)]
+Projections = tuple[Literal["query", "key", "value", "output"], ...]
+Layers = Annotated[tuple[Annotated[int, Field(ge=0)], ...] | None, BeforeValidator(_list_from_json)]
 
 
 class Section(BaseModel):
@@ -156,11 +176,11 @@ class LoraSettings(Section):
     r: Annotated[int, Field(ge=1)] = 16
     alpha: Annotated[float, Field(gt=0)] = 32
     dropout: Share = 0.05
-    projections: Annotated[tuple[Literal["query", "key", "value", "output"], ...], Field(min_length=1)] = (
+    projections: Annotated[Projections, Field(min_length=1), BeforeValidator(_list_from_json)] = (
         "query", "key", "value", "output",
     )  # fmt: skip
-    encoder_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
-    decoder_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    encoder_layers: Layers = None
+    decoder_layers: Layers = None
     moe: bool = True
     lr: Annotated[float, Field(gt=0)] = 1e-3
 
@@ -184,9 +204,9 @@ class TrainSettings(Section):
     ``dev_share`` and ``test_share`` of the labelled texts are held out by a hash of the text where no file is named.
     """
 
-    train: tuple[Path, ...] = ()
-    dev: tuple[Path, ...] = ()
-    test: tuple[Path, ...] = ()
+    train: Paths = ()
+    dev: Paths = ()
+    test: Paths = ()
     annotations: bool = False
     dev_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
     test_share: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
@@ -213,7 +233,7 @@ class TrainSettings(Section):
     skip: bool = True
     dropout: Share = 0.1
     attention_dropout: Share = 0.0  # at 0 the fused attention kernels serve in training too: three times faster
-    epochs: Annotated[float, Field(gt=0)] = 8
+    epochs: Annotated[float, Field(gt=0)] = 3
     encoder_lr: Annotated[float, Field(gt=0)] = 1.5e-4
     head_lr: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
@@ -237,8 +257,9 @@ class TrainSettings(Section):
 class DriftSettings(Section):
     """When a night's figures count as drifted: relative changes against the mean of the runs before.
 
-    A threshold is a share: 0.5 is half as much again, or half. Nights with fewer reviews are not judged, nor types that
-    have fewer mentions now and would have had by their baseline: their figures move by chance.
+    A threshold is a share: 0.5 is half as much again, or half. Nights with fewer new reviews are not judged, nor figures
+    of fewer events (mentions, new names, unknown characters; ``min_mentions``) found now or expected by their baseline:
+    they move by chance.
     """
 
     runs: Annotated[int, Field(ge=1)] = 14

@@ -80,6 +80,10 @@ def find(versions: pl.DataFrame, ref: str) -> ModelVersion | None:
     if rows.is_empty():
         return None
     version, uri = rows.select("version", "uri").row(0)
+    if uri != SHIPPED and not Path(uri).is_dir():
+        raise ModelError(
+            f"{version} is gone: there is no folder {uri}; put it back or, if it was moved, ecner models promote FOLDER"
+        )
     model = _shipped() if uri == SHIPPED else _in_folder(Path(uri))
     if model.version != version and (ref, uri) != (CHAMPION, SHIPPED):
         raise ModelError(
@@ -89,15 +93,15 @@ def find(versions: pl.DataFrame, ref: str) -> ModelVersion | None:
 
 
 def register(transaction: Transaction, model: ModelVersion, *, reason: str | None = None) -> None:
-    """Enters a model that the warehouse does not know, with what its folder says of it.
+    """Enters a model that the warehouse does not know, with what its folder says of it; of a known one, its folder.
 
     The shipped model becomes champion, unless another than a former shipped one is; any other is a candidate.
     """
     versions = transaction.read("model_versions")
     leads = _takes_the_lead(transaction, versions, model)
-    if model.version in versions["version"]:
-        if leads:
-            transaction.update("model_versions", {"version": model.version}, {"status": CHAMPION})
+    if model.version in versions["version"]:  # its folder may have been moved since
+        found = {"uri": model.uri} | ({"status": CHAMPION} if leads else {})
+        transaction.update("model_versions", {"version": model.version}, found)
         return
     known = _json(model.folder / _VERSION) if (model.folder / _VERSION).is_file() else {}
     row = {

@@ -1,17 +1,26 @@
 """Models small enough for tests, built from sizes alone."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from ecner.labels import TagSet
 from ecner.model.checkpoint import Checkpoint, build, decoder_config, encoder_config
+from ecner.model.manifest import write_manifest
 from ecner.model.vocabulary import END, PAD, START, UNKNOWN, WHITE_SPACE, Vocabulary
 
 CHARACTERS = "abcdefgh0123456789小米华为手机耳机真好用不错买了，。"
 VOCABULARY = Vocabulary(tuple(dict.fromkeys((PAD, UNKNOWN, START, END, *CHARACTERS, WHITE_SPACE))))
 LABELS = ("HPPX", "XH")
 ARCHITECTURES = ("hybrid", "bert-crf")
+
+
+def as_base(checkpoint: Checkpoint, folder: Path) -> Path:
+    """Saves a model as adapters want their base: in a folder named after its content."""
+    unfinished = folder / "unfinished"
+    checkpoint.save(unfinished)
+    return unfinished.rename(folder / f"base-{write_manifest(unfinished)}")
 
 
 def tiny(

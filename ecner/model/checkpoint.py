@@ -21,7 +21,7 @@ from ecner.errors import ModelError
 from ecner.labels import TagSet
 from ecner.model.config import TaggerConfig
 from ecner.model.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_lora
-from ecner.model.manifest import verify
+from ecner.model.manifest import identity, verify
 from ecner.model.tagger import Tagger
 from ecner.model.vocabulary import END, PAD, START, UNKNOWN, WHITE_SPACE, Vocabulary
 
@@ -100,8 +100,19 @@ def is_adapter(folder: Path) -> bool:
 
 
 def base_of(folder: Path) -> Path:
-    """The folder of an adapter's base, which lies beside it."""
-    return folder.resolve().parent / str(_version(folder)["base"])
+    """The folder of an adapter's base, which lies beside it.
+
+    Raises:
+        ModelError: it is gone, or another than the adapter was trained on.
+    """
+    base = folder.resolve().parent / str(_version(folder)["base"])
+    digest = identity(base)
+    if digest is None or not base.name.endswith(f"-{digest}"):
+        found = "is gone" if digest is None else "is another than it was"
+        raise ModelError(
+            f"{base.name}, the base of {folder.name}, {found}: put back the whole folder {base} from a copy"
+        )
+    return base
 
 
 def fingerprint(folder: Path, *, decoder: str, dtype: str) -> str:

@@ -1,4 +1,8 @@
-"""Drift: the figures of a night's new and changed reviews, against those of the nights before it.
+"""Drift: the figures of a night's new reviews, against those of the nights before it.
+
+New are reviews that no run has published before, whatever chose them. The names of one that is read again, as it was
+edited or by ``--full``, are counted already: never_seen_share would be near 0, and nights after a backfill would drift
+from it. So a backfill has no figures and enters no baseline, while the first load of a period does.
 
 A night is compared with the last runs over the same source by the same model, so that baselines start anew with a
 promotion. Other labels, thresholds or names move the figures as well, and are told like any other change.
@@ -25,13 +29,13 @@ _FIGURE = ("entity_type", "metric", "value")
 
 
 class Sample:
-    """What a night's new and changed reviews hold, summed up part by part; memory follows the number of names.
+    """What a night's new reviews hold, summed up part by part; memory follows the number of names.
 
     ``entities`` has a row for each distinct entity: entity_type, canonical, mentions, confidence (their sum).
     """
 
     def __init__(self) -> None:
-        self.reviews = self.mentions = self.chars = self.unknown_chars = 0
+        self.reviews = self.chars = self.unknown_chars = 0
         self.checked_chars = 0  # those of readings that have counted their unknown characters
         self.entities = pl.DataFrame(
             schema={"entity_type": pl.String, "canonical": pl.String, "mentions": pl.Int64, "confidence": pl.Float64}
@@ -46,7 +50,6 @@ class Sample:
         """
         checked = coverage.filter(pl.col("unknown_chars").is_not_null())
         self.reviews += len(coverage)
-        self.mentions += len(mentions)
         self.chars += int(coverage["chars_read"].sum())
         self.unknown_chars += int(checked["unknown_chars"].sum())
         self.checked_chars += int(checked["chars_read"].sum())
@@ -57,7 +60,7 @@ class Sample:
 def drift_metrics(
     reader: Reader, run_id: str, sample: Sample, settings: DriftSettings, *, names_changed: bool = False
 ) -> pl.DataFrame:
-    """A run's rows of the table drift_metrics; none where it changed no review.
+    """A run's rows of the table drift_metrics; none where no review was new.
 
     A figure has drifted where ``|value - baseline| > allowed * baseline``, so that one that rises from 0 has; where
     it is not judged, ``allowed`` is null. Types that the runs before had found have figures too: one may vanish.
@@ -65,7 +68,7 @@ def drift_metrics(
     Args:
         reader: the warehouse with the run in its ledger, and with entity_daily as the run before has left it.
         run_id: the run.
-        sample: its new and changed reviews.
+        sample: its new reviews.
         settings: thresholds, and what must be there to apply them.
         names_changed: entity_daily goes by other names than this run, and cannot tell what is new.
     """
@@ -75,7 +78,7 @@ def drift_metrics(
     is_new = {"is_new": pl.lit(None, pl.Boolean)}
     entities = sample.entities.with_columns(**is_new) if names_changed else _marked(reader, sample.entities)
     figures = pl.concat([_of_types(sample, entities, before), _of_all(sample, entities)])
-    compared = _compared(figures, before, sample.chars, settings)
+    compared = _compared(figures, before, sample, settings)
     is_judged = pl.lit(sample.reviews >= settings.min_reviews)
     return _judged(compared, is_judged & pl.col("is_enough")).with_columns(run_id=pl.lit(run_id))
 
@@ -137,7 +140,7 @@ def _in_rows(figures: pl.DataFrame) -> pl.DataFrame:
     return figures.unpivot(index="entity_type", variable_name="metric", value_name="value")
 
 
-def _compared(figures: pl.DataFrame, before: pl.DataFrame, chars: int, settings: DriftSettings) -> pl.DataFrame:
+def _compared(figures: pl.DataFrame, before: pl.DataFrame, sample: Sample, settings: DriftSettings) -> pl.DataFrame:
     """Sets each figure beside its mean in the runs before; ``is_enough`` says whether the two can be judged."""
     of_runs = pl.col("value").drop_nulls()
     baselines = before.group_by("entity_type", "metric").agg(baseline=of_runs.mean(), baseline_runs=of_runs.len())
@@ -146,13 +149,30 @@ def _compared(figures: pl.DataFrame, before: pl.DataFrame, chars: int, settings:
         pl.col("baseline_runs").fill_null(0),
         limit=pl.col("metric").replace_strict(allowed, default=None, return_dtype=pl.Float64),
     )
-    mentions = pl.max_horizontal("value", "baseline") * chars / 1000  # found, or as many as the runs before would have
-    sizes = both.filter(metric="mentions_per_1000_chars").select("entity_type", mentions=mentions)
-    return both.join(sizes, on="entity_type", how="left").with_columns(
+    return both.with_columns(
         is_enough=(pl.col("baseline_runs") >= settings.min_runs)
-        & (pl.col("mentions") >= settings.min_mentions)
+        & (_events(sample) >= settings.min_mentions)
         & pl.col("value").is_not_null()
     )
+
+
+def _events(sample: Sample) -> pl.Expr:
+    """How many events a figure tells of, found or expected by its baseline, whichever are more.
+
+    They are new names, unknown characters, or else the mentions of the type.
+    """
+    metric, most = pl.col("metric"), pl.max_horizontal("value", "baseline")
+    names = dict(sample.entities.group_by("entity_type").len().iter_rows()) | {ALL: len(sample.entities)}
+    new_names = most * pl.col("entity_type").replace_strict(names, default=0, return_dtype=pl.Int64)
+    mentions = most.filter(metric == "mentions_per_1000_chars").first().over("entity_type") * sample.chars / 1000
+    events = (
+        pl.when(metric == "never_seen_share")
+        .then(new_names)
+        .when(metric == "unknown_char_share")
+        .then(most * sample.checked_chars)
+        .otherwise(mentions)
+    )
+    return events.round(6)  # the counts that the shares were made of, which floats may miss by a little
 
 
 def _judged(compared: pl.DataFrame, is_judged: pl.Expr) -> pl.DataFrame:

@@ -78,11 +78,13 @@ def publish(warehouse: Warehouse, plan: Plan, readings: Sequence[str], rules: Ru
         for path in readings:
             _cache(transaction, lake.read(path), plan.model.fingerprint)
         anew = _rules_changed(transaction, rules)
-        sample, days = Sample(), set[date]()
+        sample, days, mentions = Sample(), set[date](), 0
         for reviews in _changed(plan):
-            sample.add(*_replace(transaction, reviews, plan.run_id, rules))
+            coverage, found = _replace(transaction, reviews, plan.run_id, rules)
+            new = coverage.filter(pl.col("former_date").is_null())
+            sample.add(new, found.join(new, on="review_id", how="semi"))
+            mentions += len(found)
             days |= _days(reviews)
-        mentions = sample.mentions
         for reviews in _history(transaction, plan.run_id) if anew else ():
             mentions += len(_replace(transaction, reviews, plan.run_id, rules)[1])
             days |= _days(reviews)

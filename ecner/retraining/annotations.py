@@ -72,12 +72,13 @@ def read_annotations(settings: Settings) -> Annotations:
 
 
 def settle(rows: pl.DataFrame) -> Annotations:
-    """One labelling a text, whatever the order of the rows (columns of the table, ``text`` filled in).
+    """One labelling a text, whatever the order of the rows.
 
+    Columns are those of the table, ``text`` filled in, and ``updated_at``: of the review whose text was filled in.
     For each label the newest row that speaks of it holds; one without labelled_at is the oldest. A row speaks of its
     own label and of those of its spans; without any, it says that the text has no mention at all. Rules of rejected
-    rows: no_text, unknown_review, blank_text, nul_text, bad_spans, missing_label, bad_label, bad_offsets, and
-    overlap, with a span of the row itself or of a newer row.
+    rows: no_text, unknown_review, changed_review, blank_text, nul_text, bad_spans, missing_label, bad_label,
+    bad_offsets, and overlap, with a span of the row itself or of a newer row.
     """
     statements: defaultdict[str, list[_Statement]] = defaultdict(list)
     problems: list[tuple[str, str]] = []
@@ -97,6 +98,11 @@ def _checked_text(row: Mapping[str, Any]) -> str:
         raise RowProblem("no_text", "neither text nor review_id is given")
     if text is None:
         raise RowProblem("unknown_review", "the source has no such review")
+    labelled_at, updated_at = row["labelled_at"], row["updated_at"]
+    if labelled_at and updated_at and updated_at > labelled_at:
+        raise RowProblem(
+            "changed_review", f"labelled at {labelled_at}, updated at {updated_at}: the offsets may be of another text"
+        )
     if not text.strip():
         raise RowProblem("blank_text", f"text is {len(text)} character(s) of white space")
     if "\0" in text:
@@ -105,7 +111,8 @@ def _checked_text(row: Mapping[str, Any]) -> str:
 
 
 def _statement(row: Mapping[str, Any]) -> _Statement:
-    label = (row["label"] or "").strip() and _checked_label(row["label"])
+    given = (row["label"] or "").strip()
+    label = given and _checked_label(given)
     try:
         elements = json.loads(row["spans"] or "")
     except (ValueError, RecursionError):
@@ -128,16 +135,15 @@ def _span(element: object, row_label: str, length: int) -> Span:
             own_label = others.get("label")
         case _:
             raise RowProblem("bad_spans", f"a span is {shown(element)}: {_EXPECTED}")
-    label = row_label if own_label is None or own_label == "" else own_label
-    if type(start) is not int or type(end) is not int or not isinstance(label, str):
+    if type(start) is not int or type(end) is not int or not isinstance(own_label, str | None):
         raise RowProblem("bad_spans", f"a span is {shown(element)}: {_EXPECTED}")
     if not 0 <= start < end <= length:
         raise RowProblem("bad_offsets", f"span [{start}, {end}) does not lie in a text of {length} characters")
-    return Span(start, end, _checked_label(label))
+    return Span(start, end, _checked_label((own_label or "").strip() or row_label))
 
 
 def _checked_label(label: str) -> str:
-    if not label.strip():
+    if not label:
         raise RowProblem("missing_label", "neither the span nor its row has a label")
     if not label.isprintable():
         raise RowProblem("bad_label", f"label {shown(label)} holds characters that cannot be printed")
@@ -191,14 +197,13 @@ def _read_table(url: str) -> pl.DataFrame:
 
 
 def _with_texts(rows: pl.DataFrame, source: SourceSettings) -> pl.DataFrame:
-    """Fills in the text of rows that give a review_id alone; as in a source, blank text counts as none."""
+    """Fills in text and updated_at of rows that give a review_id alone; as in a source, blank text counts as none."""
     is_asked = pl.col("review_id").is_not_null() & (pl.col("text").fill_null("").str.strip_chars() == "")
     asked = rows.filter(is_asked).select(pl.col("review_id").unique())
-    if asked.is_empty():
-        return rows
-    found = _reviews(asked, source).select("review_id", found="text")
+    reviews = pl.DataFrame(schema=ROWS) if asked.is_empty() else _reviews(asked, source)
+    found = reviews.select("review_id", "updated_at", found="text")
     return rows.join(found, on="review_id", how="left").with_columns(
-        text=pl.when(is_asked).then("found").otherwise("text")
+        text=pl.when(is_asked).then("found").otherwise("text"), updated_at=pl.when(is_asked).then("updated_at")
     )
 
 

@@ -33,16 +33,9 @@ def judge(comparison: Comparison, gate: GateSettings) -> tuple[Decision, ...]:
 
     F1 is judged on the texts that neither model was trained on, over all test sets together.
     """
-    texts = comparison.fresh_texts
     found = comparison.f1.get(ALL, {})
     return (
-        _decided(
-            "fresh_texts",
-            texts,
-            gate.min_texts,
-            texts >= gate.min_texts,
-            "test texts that neither model was trained on",
-        ),
+        _fresh_texts(comparison, gate),
         *_gain(found.get(ALL), gate),
         *_type_losses(comparison, gate),
         _slowdown(comparison, gate),
@@ -64,6 +57,15 @@ def decision_rows(decisions: Sequence[Decision], version: str, champion: str, no
     """Rows of the table gate_decisions."""
     rows = [{"version": version, "champion": champion, "decided_at": now, **asdict(d)} for d in decisions]
     return pl.DataFrame(rows, schema=TABLES["gate_decisions"].polars_schema)
+
+
+def _fresh_texts(comparison: Comparison, gate: GateSettings) -> Decision:
+    """Where a model does not tell what it was trained on, no text is known to be new to it."""
+    texts, detail = comparison.fresh_texts, "test texts that neither model was trained on"
+    if unknown := [comparison.versions[side] for side in comparison.unknown_training]:
+        why = f"{detail}: none is known to be, as {' and '.join(unknown)} came without their hashes"
+        return Decision("fresh_texts", "failed", 0, gate.min_texts, why)
+    return _decided("fresh_texts", texts, gate.min_texts, texts >= gate.min_texts, detail)
 
 
 def _gain(f1: F1 | None, gate: GateSettings) -> Iterator[Decision]:

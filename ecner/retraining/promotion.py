@@ -53,6 +53,8 @@ def promote(settings: Settings, ref: str) -> Promotion:
     new = resolve_in(settings.warehouse_url, ref)
     champion = find_champion(settings.warehouse_url)
     if new.version == champion.version:
+        if champion.model is None:  # it could not be read where it was, but can be here
+            _find_again(settings, new)
         return Promotion(new.version, champion.version)
     return _enter(settings, read_bridge(settings, champion, new), "promotion")
 
@@ -95,6 +97,11 @@ def _enter(settings: Settings, bridge: Bridge, action: Action) -> Promotion:
     warehouse.migrate()
     with warehouse.begin() as transaction:
         return enter_promotion(transaction, bridge, action=action)
+
+
+def _find_again(settings: Settings, moved: ModelVersion) -> None:
+    with Warehouse(settings.warehouse_url).begin() as transaction:
+        register(transaction, moved)
 
 
 def _previous_version(warehouse_url: str) -> str:

@@ -7,7 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain, combinations
+from itertools import chain, combinations, groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,10 +47,15 @@ class Snapshot:
     ``duplicates``: the same text and spans again, dropped. ``conflicting``: texts that a split has with several
     labellings, all kept. ``overlaps``: texts that two splits share (``train/dev``, ``train/test``, ``dev/test``),
     kept. ``labels``: those of the training texts, sorted. ``rejected``: annotations that could not be used.
+
+    ``fingerprint``: of the texts and spans of all splits and of how they are cut into datasets, not of the datasets'
+    names. ``training_fingerprint``: the same of train and dev alone, which are all that a training reads. ``folder``
+    is named after the content and the names.
     """
 
     folder: str
     fingerprint: str
+    training_fingerprint: str
     counts: Mapping[str, int]
     duplicates: Mapping[str, int]
     conflicting: Mapping[str, int]
@@ -64,7 +69,7 @@ class Snapshot:
         return not self.counts[TEST]
 
     def texts(self, split: str) -> dict[str, list[LabelledText]]:
-        """The texts of a split by dataset, both in an order that is the same for the same fingerprint."""
+        """The texts of a split by dataset, in an order that content and names settle."""
         datasets: dict[str, list[LabelledText]] = {}
         for row in self._rows(split).iter_rows(named=True):
             spans = tuple(Span(span["start"], span["end"], span["label"]) for span in row["spans"])
@@ -110,7 +115,8 @@ class _Row(NamedTuple):
 def take_snapshot(settings: Settings) -> Snapshot:
     """Collects the labelled texts that the settings name and writes them under lake.uri, whole and only once.
 
-    The fingerprint is over split, dataset, text and spans: not over file formats, orders, or any clock.
+    The fingerprints are over texts, spans and their cut into splits and datasets: not over names and places of files,
+    their formats and orders, or any clock.
 
     Raises:
         UsageError: nothing to train on is named, a file is missing, two files share a name, or no warehouse.
@@ -128,12 +134,12 @@ def take_snapshot(settings: Settings) -> Snapshot:
     given = list(_rows(datasets))
     rows = _without_duplicates(given)
     _check(rows, annotations.rejected)
-    fingerprint = _fingerprint(rows)
     hashes = {split: {row.text_hash for row in rows if row.split == split} for split in SPLITS}
     counts = _count(rows)
     snapshot = Snapshot(
-        folder=str(Path(settings.lake.uri).absolute() / "snapshots" / fingerprint),
-        fingerprint=fingerprint,
+        folder=str(Path(settings.lake.uri).absolute() / "snapshots" / _digest(row[:4] for row in rows)),
+        fingerprint=_fingerprint(rows),
+        training_fingerprint=_fingerprint(row for row in rows if row.split != TEST),
         counts=counts,
         duplicates={split: count - counts[split] for split, count in _count(given).items()},
         conflicting=_conflicting(rows),
@@ -211,9 +217,15 @@ def _check(rows: Sequence[_Row], rejected: Sequence[Rejection]) -> None:
 
 
 def _fingerprint(rows: Iterable[_Row]) -> str:
+    """Over the datasets' content; their cut counts, as the mean of their scores on dev chooses the epoch."""
+    datasets = groupby(rows, key=lambda row: (row.split, row.dataset))
+    return _digest(sorted((split, _digest(row[2:4] for row in members)) for (split, _), members in datasets))
+
+
+def _digest(parts: Iterable[object]) -> str:
     digest = hashlib.sha256()
-    for row in rows:
-        digest.update(f"{json.dumps(row[:4])}\n".encode())
+    for part in parts:
+        digest.update(f"{json.dumps(part)}\n".encode())
     return digest.hexdigest()[:32]
 
 
@@ -240,7 +252,7 @@ def _sources(settings: Settings, annotations: Annotations) -> dict[str, object]:
 
 
 def _write(snapshot: Snapshot, rows: Sequence[_Row], sources: Mapping[str, object]) -> None:
-    """Writes the folder under another name first; one that is there already holds the same texts and stays."""
+    """Writes the folder under another name first; one that is there already holds the same rows and stays."""
     folder = Path(snapshot.folder)
     if folder.is_dir():
         return

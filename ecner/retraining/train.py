@@ -1,19 +1,22 @@
 """The training of a challenger: known by what it is made of, so that it is done once, and taken up where it was."""
 
+import fcntl
 import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ecner.config import Settings, TrainSettings
+from ecner.data.files import write_whole
 from ecner.data.label_sets import read_label_set
 from ecner.data.rows import LabelledText
-from ecner.errors import DataError, UsageError
+from ecner.errors import DataError, RunError, UsageError
 from ecner.labels import TagSet
-from ecner.registry import ModelVersion, resolve_in
+from ecner.registry import CHAMPION, SHIPPED, ModelVersion, resolve_in, training_texts
 from ecner.retraining.snapshot import Snapshot
 from ecner.retraining.versions import merges_exactly, models_folder, save_base, save_version
 from ecner.training.run import Job, run_training
@@ -25,6 +28,7 @@ _NOT_OF_THE_TRAINING = {
     "overlap_reviews", "launcher",
 }  # fmt: skip
 _VERSION_NAME = "version"
+_VERSION_ID = re.compile(r"-[0-9a-f]{12}$")
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -53,29 +57,65 @@ def train_candidate(settings: Settings, snapshot: Snapshot) -> Candidate:
     base_folder = save_base(models, start.checkpoint)
     job = Job(settings.train, tag_set, base_folder, tuple(sorted(start.new)))
     work = models.parent / "retrains" / _key(job, snapshot)
-    known = work / _VERSION_NAME
-    if not known.is_file() or not (models / known.read_text("utf-8")).is_dir():
-        dev = snapshot.texts("dev")
-        job.write(work, _all(snapshot.texts("train")), dev)
-        run_training(work)
-        texts = [labelled.text for labelled in _all(dev)]
-        folder = save_version(
-            models,
-            work,
-            training_texts=snapshot.training_hashes(),
-            facts={
-                "base": base_folder.name,
-                "data_fingerprint": snapshot.fingerprint,
-                "parent": parent.version if parent else None,
-                "recipe": _recipe(settings.train),
-            },
-            merging=lambda adapter: merges_exactly(adapter, texts, settings.model),
-        )
-        known.write_text(folder.name, "utf-8")
+    with _alone(work):
+        version = _known_version(work, models)
+        if version is None:
+            dev = snapshot.texts("dev")
+            job.write(work, _all(snapshot.texts("train")), dev)
+            run_training(work)
+            texts = [labelled.text for labelled in _all(dev)]
+            folder = save_version(
+                models,
+                work,
+                training_texts=_learned_from(snapshot, parent),
+                facts={
+                    "base": base_folder.name,
+                    "data_fingerprint": snapshot.training_fingerprint,
+                    "parent": parent.version if parent else None,
+                    "recipe": _recipe(settings.train),
+                },
+                merging=lambda adapter: merges_exactly(adapter, texts, settings.model),
+            )
+            version = folder.name
+            write_whole(work / _VERSION_NAME, version.encode())
         for checkpoint in work.glob("checkpoint-*"):  # several times the size of the model, and of no more use
             shutil.rmtree(checkpoint, ignore_errors=True)
-    version = known.read_text("utf-8")
     return Candidate(version, str(models / version), str(work))
+
+
+@contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """Holds a training's folder: two at once would go on from each other's checkpoints.
+
+    Raises:
+        RunError: another process holds it. A process that ends, in whatever way, lets go of it.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"another retrain is at this very training, in {work}: wait until it has ended") from None
+        yield
+
+
+def _known_version(work: Path, models: Path) -> str | None:
+    """The version that this training has given before, where it is still there."""
+    path = work / _VERSION_NAME
+    name = path.read_text("utf-8") if path.is_file() else ""
+    return name if name and (models / name).is_dir() else None
+
+
+def _learned_from(snapshot: Snapshot, parent: ModelVersion | None) -> Collection[str] | None:
+    """Hashes of all texts that the version knows, its parent's among them; None where those are not known.
+
+    A pretrained encoder has seen no labels.
+    """
+    own = set(snapshot.training_hashes())
+    if parent is None:
+        return own
+    before = training_texts(parent.folder)
+    return None if before is None else own | before
 
 
 def base_model(settings: Settings) -> tuple[str, ModelVersion | None]:
@@ -86,12 +126,12 @@ def base_model(settings: Settings) -> tuple[str, ModelVersion | None]:
         ModelError: the version's folder is not what it was.
     """
     ref = settings.train.base
-    if Path(ref).is_dir() and not is_tagger(Path(ref)):
+    if ref not in {SHIPPED, CHAMPION} and Path(ref).is_dir() and not is_tagger(Path(ref)):
         return ref, None
     try:
         model = resolve_in(settings.warehouse_url, ref)
     except UsageError as error:
-        if _HUB_NAME.fullmatch(ref):
+        if _HUB_NAME.fullmatch(ref) and not _VERSION_ID.search(ref):
             return ref, None
         raise UsageError(f"train.base: {error}, or the folder or hub name of a pretrained encoder") from None
     return str(model.folder), model
@@ -113,7 +153,7 @@ def _recipe(train: TrainSettings) -> dict[str, object]:
 
 def _key(job: Job, snapshot: Snapshot) -> str:
     """Identity of a training: its texts, its base, its tags and its recipe."""
-    parts = [snapshot.fingerprint, job.base.name, job.new, job.tag_set.tags, _recipe(job.settings)]
+    parts = [snapshot.training_fingerprint, job.base.name, job.new, job.tag_set.tags, _recipe(job.settings)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

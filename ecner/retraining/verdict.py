@@ -7,6 +7,7 @@ from typing import Literal
 import polars as pl
 
 from ecner.config import Settings
+from ecner.model.checkpoint import fingerprint
 from ecner.registry import ModelVersion, register
 from ecner.retraining.bridge import Champion, read_bridge
 from ecner.retraining.compare import Comparison
@@ -27,10 +28,15 @@ class Verdict:
     version: str
     champion: str
     outcome: Outcome
-    reason: str
+    reason: str | None
     decisions: tuple[Decision, ...] = ()
     promotion: Promotion | None = None
     report: str = ""
+
+    @property
+    def shortcoming(self) -> str | None:
+        """Why it is not fit to lead, for the registry; one that waits has passed the gate."""
+        return None if self.outcome == "waiting" else self.reason
 
     @property
     def sentence(self) -> str:
@@ -40,9 +46,11 @@ class Verdict:
             "refused": f"{self.version} stays a candidate: {self.reason}",
             "not comparable": f"{self.version} is not comparable: {self.reason}; ecner models promote {self.version} "
             "makes it champion all the same",
-            "waiting": f"{self.version} passed the gate against {self.champion} and waits, as train.promote is off: "
+            "waiting": f"{self.version} passed the gate against {self.champion} and waits, as {self.reason}: "
             f"ecner models promote {self.version} makes it champion",
-            "leads already": f"{self.version} is the champion already",
+            "leads already": f"{self.version} is the champion already"
+            if self.version == self.champion
+            else f"{self.version} is the same model as the champion {self.champion}: nothing changes",
         }
         return said[self.outcome]
 
@@ -64,14 +72,17 @@ def decide(settings: Settings, new: ModelVersion, champion: Champion, comparison
     Raises:
         RunError: the champion was changed meanwhile, or the warehouse failed. Nothing was entered: run again.
     """
-    verdict = _verdict(settings, new, champion, comparison, apart)
+    warehouse = Warehouse(settings.warehouse_url)
+    with warehouse.connect() as reader:
+        known = reader.read("model_versions", where={"version": new.version}, columns=["status"])
+    verdict = _verdict(settings, new, champion, comparison, apart, led_before="archived" in known["status"])
     bridge = read_bridge(settings, champion, new) if verdict.outcome == "promoted" else None
-    with Warehouse(settings.warehouse_url).begin() as transaction:
+    with warehouse.begin() as transaction:
         if champion.model is not None:
             register(transaction, champion.model)
         register(transaction, new)
         if verdict.outcome != "leads already":
-            transaction.update("model_versions", {"version": new.version}, {"reason": verdict.reason})
+            transaction.update("model_versions", {"version": new.version}, {"reason": verdict.shortcoming})
         _replace(transaction, "model_evaluations", new.version, pl.DataFrame(comparison.evaluations(CHALLENGER)))
         if CHAMPION in comparison.versions:
             figures = pl.DataFrame(comparison.evaluations(CHAMPION))
@@ -83,16 +94,27 @@ def decide(settings: Settings, new: ModelVersion, champion: Champion, comparison
     return verdict
 
 
-def _verdict(settings: Settings, new: ModelVersion, champion: Champion, comparison: Comparison, apart: str) -> Verdict:
-    if new.version == champion.version:
-        return Verdict(new.version, champion.version, "leads already", "it is the champion")
+def _verdict(
+    settings: Settings, new: ModelVersion, champion: Champion, comparison: Comparison, apart: str, *, led_before: bool
+) -> Verdict:
+    """What becomes of the challenger; one that has led before was taken back by somebody, who alone brings it again."""
+    if new.version == champion.version or (champion.model and _identity(new) == _identity(champion.model)):
+        return Verdict(new.version, champion.version, "leads already", None)
     if apart:
         return Verdict(new.version, champion.version, "not comparable", apart)
     decisions = judge(comparison, settings.train.gate)
     if not passes(decisions):
         return Verdict(new.version, champion.version, "refused", reasons(decisions), decisions)
-    outcome: Outcome = "promoted" if settings.train.promote else "waiting"
-    return Verdict(new.version, champion.version, outcome, "it passed the gate", decisions)
+    if led_before:
+        return Verdict(new.version, champion.version, "waiting", "it was champion before", decisions)
+    if not settings.train.promote:
+        return Verdict(new.version, champion.version, "waiting", "train.promote is off", decisions)
+    return Verdict(new.version, champion.version, "promoted", None, decisions)
+
+
+def _identity(model: ModelVersion) -> str:
+    """What the model says by, under whatever name and recipe it was made."""
+    return fingerprint(model.folder, decoder="", dtype="")
 
 
 def _replace(transaction: Transaction, table: str, version: str, rows: pl.DataFrame) -> None:

@@ -4,8 +4,8 @@ A folder is written beside its place, named after its content, and never changed
 """
 
 import json
-import os
 import shutil
+import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def save_version(
     models: Path,
     work: Path,
     *,
-    training_texts: Collection[str],
+    training_texts: Collection[str] | None,
     facts: Mapping[str, object],
     merging: Callable[[Path], bool],
 ) -> Path:
@@ -52,7 +52,7 @@ def save_version(
     Args:
         models: the folder of versions.
         work: a training's folder, which has ended.
-        training_texts: hashes of the texts that it was trained on.
+        training_texts: hashes of the texts that it was trained on; None where they are not known.
         facts: what version.json says; ``base`` names the folder beside it that an adapter belongs to.
         merging: whether an adapter, in the folder that it is given, may be merged into its base's weights.
     """
@@ -61,7 +61,8 @@ def save_version(
         shutil.copytree(work / TRAINED, folder, dirs_exist_ok=True)
         shutil.copy(work / CURVE, folder)
         (folder / PICTURE).write_text(learning_curve(json.loads((work / CURVE).read_text("utf-8"))), "utf-8")
-        (folder / TRAINING_TEXTS).write_text("\n".join([*sorted(training_texts), ""]), "ascii")
+        if training_texts is not None:
+            (folder / TRAINING_TEXTS).write_text("\n".join([*sorted(training_texts), ""]), "ascii")
         known = dict(facts)
         _write_facts(folder, known)
         if is_adapter(folder):
@@ -86,9 +87,9 @@ def _write_facts(folder: Path, facts: Mapping[str, object]) -> None:
 
 def _publish(models: Path, kind: str, fill: Callable[[Path], None]) -> Path:
     """A new folder named after its content; where it is there already, it stays as it is."""
-    unfinished = models / f".{kind}-{os.getpid()}"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+    models.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=models))
+    unfinished.chmod(0o755)  # temporary folders are their maker's alone
     try:
         fill(unfinished)
         place = models / f"{kind}-{write_manifest(unfinished)}"

@@ -6,6 +6,7 @@ The folder can be taken up again at any time, and by several processes at once t
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 
 from ecner.config import TrainSettings
 from ecner.data.corpus import read_corpus, write_corpus
@@ -45,7 +47,8 @@ class Job:
         self, folder: Path, train_texts: Sequence[LabelledText], dev: Mapping[str, Sequence[LabelledText]]
     ) -> None:
         """Writes it all; job.json comes last, so that a folder that has it is complete."""
-        (folder / _DEV).mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder / _DEV, ignore_errors=True)  # of an earlier run, whose files had other names
+        (folder / _DEV).mkdir(parents=True)
         for path, texts in (
             (folder / _TRAIN, train_texts),
             *((folder / _DEV / f"{n}.jsonl", t) for n, t in dev.items()),
@@ -81,18 +84,17 @@ def run_training(folder: Path) -> None:
     """
     if (folder / CURVE).is_file():
         return
-    settings = Job.read(folder).settings
-    if settings.processes == 1:
+    job = Job.read(folder)
+    if job.settings.processes == 1:
         _train(folder)
     else:
-        _launch(folder, settings)
+        _model(job)  # what does not fit is told once, here
+        _launch(folder, job.settings)
 
 
 def _train(folder: Path) -> None:
     job = Job.read(folder)
-    torch.manual_seed(job.settings.seed)  # of what is new for other tags, and of the adapters
-    checkpoint = Checkpoint.load(job.base).with_tags(job.tag_set)
-    lora = add_lora(checkpoint.tagger, job.settings.lora, new=job.new) if job.settings.method == "lora" else None
+    checkpoint, lora = _model(job)
     trained = train(
         checkpoint,
         job.settings,
@@ -109,6 +111,14 @@ def _train(folder: Path) -> None:
         save_lora(lora, folder / TRAINED, base=job.base.name, dtype=STORED, weights=trained.weights)
         checkpoint.tagger.config.save_pretrained(folder / TRAINED)
     write_whole(folder / CURVE, (json.dumps(trained.curve, indent=1) + "\n").encode())
+
+
+def _model(job: Job) -> tuple[Checkpoint, PeftModel | None]:
+    """What is trained: the base with the job's tags and, for LoRA, its adapters."""
+    torch.manual_seed(job.settings.seed)  # of what is new for other tags, and of the adapters
+    checkpoint = Checkpoint.load(job.base).with_tags(job.tag_set)
+    is_lora = job.settings.method == "lora"
+    return checkpoint, add_lora(checkpoint.tagger, job.settings.lora, new=job.new) if is_lora else None
 
 
 def _launch(folder: Path, settings: TrainSettings) -> None:

@@ -148,8 +148,9 @@ def train(
 
 
 def _untimed(row: Mapping[str, float]) -> dict[str, float]:
-    """A row of the log without the machine's speed: the same training leaves the same curve."""
-    return {name: value for name, value in row.items() if "runtime" not in name and "per_second" not in name}
+    """A row of the log without what a stop or the machine's speed changes: the same training leaves the same curve."""
+    passing = ("runtime", "per_second", "train_loss", "total_flos")
+    return {name: row[name] for name in sorted(row) if not any(part in name for part in passing)}
 
 
 def _remove_unfinished(output: Path) -> None:

@@ -12,7 +12,7 @@
 -- lower, upper  ends of its interval; null where it has none
 -- allowed       the bound that it was held against; null where there is none
 -- detail        the same in words
--- reason        why the version stays a candidate; null if it passed
+-- reason        why it stayed a candidate when last compared; null if it passed the gate or was never compared
 --
 -- Example, what held back the challengers so far:
 --   select decided_at, version, rule, value, allowed, detail from gate_history

@@ -12,7 +12,7 @@
 -- base                    what its training started from; null if from nothing, or not known
 -- parent                  the version that it is an adapter of or was trained on from; null if none
 -- created_at              when it was registered
--- reason                  why the gate had left it a candidate; null if it had not
+-- reason                  why it stayed a candidate when last compared; null if it passed the gate or was never compared
 --
 -- Example, the last ten changes:
 --   select promoted_at, action, version, previous_version from promotion_history order by promotion_no desc limit 10

@@ -87,7 +87,7 @@ def test_a_night_that_has_drifted_starts_a_retrain_which_enters_one_version(serv
         crown(settings, server.folder / "tiny")
         run_night(prepare(settings, Selection()))
         known = set(read(settings, "model_versions")["version"])
-        write(server.folder / "reviews.parquet", make_reviews(60, seed=1))
+        write(server.folder / "reviews.parquet", make_reviews(120, seed=1))
         server.prefect("deployment", "run", "extract/nightly")
         wait(lambda: ended(server, "extract"))
         (retrain,) = wait(lambda: ended(server, "retrain"))

@@ -1,5 +1,9 @@
 """Adapters: which modules get one, that merging changes nothing, and that a saved one comes back whole."""
 
+import json
+import shutil
+from functools import partial
+
 import pytest
 import torch
 
@@ -7,10 +11,10 @@ from ecner.config import LoraSettings
 from ecner.errors import ModelError, UsageError
 from ecner.labels import TagSet
 from ecner.model import lora
-from ecner.model.checkpoint import load_adapted
+from ecner.model.checkpoint import Checkpoint, fingerprint, load_adapted
 from ecner.model.lora import ADAPTER_WEIGHTS, adapted, add_lora, load_lora, save_lora
 from ecner.model.manifest import write_manifest
-from tests.tiny import ARCHITECTURES, LABELS, tiny
+from tests.tiny import ARCHITECTURES, LABELS, as_base, tiny
 
 FULL = {"encoder_classifier", "branch_classifier", "crf", "adapter", "moe"}
 
@@ -93,13 +97,13 @@ def test_adapters_begin_as_nothing():
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_saved_adapter_comes_back_whole_and_merges_exactly(tmp_path, architecture, tag_set):
     tag_set = tag_set or TagSet.from_labels(LABELS)
-    tiny(architecture).save(tmp_path / "base")
+    base = as_base(tiny(architecture), tmp_path)
     checkpoint = tiny(architecture).with_tags(tag_set)
     model = shaken(add_lora(checkpoint.tagger, LoraSettings(r=2)))
     folder = tmp_path / "adapter"
-    save_lora(model, folder, base="base", dtype=torch.float32)
+    save_lora(model, folder, base=base.name, dtype=torch.float32)
     checkpoint.tagger.config.save_pretrained(folder)
-    (folder / "version.json").write_text('{"base": "base", "merged": true}')
+    (folder / "version.json").write_text(json.dumps({"base": base.name, "merged": True}))
     write_manifest(folder)
     expected = logits(checkpoint.tagger)
     beside, merged = (load_adapted(folder, merge=merge) for merge in (False, True))
@@ -147,3 +151,22 @@ def test_a_pattern_that_matches_another_number_of_modules_is_refused(monkeypatch
     monkeypatch.setitem(lora._ENCODER, "query", "attention.self.(query|key)")
     with pytest.raises(UsageError, match=r"expected \{'encoder': 1"):
         add_lora(tiny().tagger, LoraSettings(projections=["query"]))
+
+
+@pytest.mark.parametrize(("harm", "told"), [("remove", "is gone"), ("alter", "is another than it was")])
+def test_a_base_that_is_not_the_one_it_was_is_refused(tmp_path, harm, told):
+    base = as_base(tiny(), tmp_path)
+    checkpoint = tiny()
+    folder = tmp_path / "adapter"
+    save_lora(add_lora(checkpoint.tagger, LoraSettings()), folder, base=base.name, dtype=torch.float32)
+    checkpoint.tagger.config.save_pretrained(folder)
+    (folder / "version.json").write_text(json.dumps({"base": base.name, "merged": True}))
+    Checkpoint.load(folder)
+    if harm == "remove":
+        shutil.rmtree(base)
+    else:
+        tiny(seed=9).save(base)
+        write_manifest(base)
+    for look in (Checkpoint.load, partial(fingerprint, decoder="", dtype="")):
+        with pytest.raises(ModelError, match=f"{base.name}, the base of adapter, {told}"):
+            look(folder)

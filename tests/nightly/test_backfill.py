@@ -44,6 +44,10 @@ def promote(house, model, source):
     return version
 
 
+def figures_of(house, report):
+    return house.read("drift_metrics", run_id=report.plan.run_id)
+
+
 def texts_of(house, first, last):
     days = house.read("review_coverage").filter(pl.col("review_date").is_between(first, last))
     return set(days["text_hash"])
@@ -95,3 +99,32 @@ def test_a_period_is_as_if_two_houses_were_one(houses, other_model, source):
     both = {name: pl.concat([old[name].filter(~inside), new[name].filter(inside)]) for name in MAIN}
     in_order = [{name: tables[name].sort(TABLES[name].key) for name in MAIN} for tables in (got, both)]
     assert_equal_tables(*in_order, but=tuple(set(old) - set(MAIN)))
+
+
+def test_a_backfill_is_no_drift_and_no_baseline(house, other_model, tmp_path):
+    """Its names are counted already: nights after it are compared with nights, and the first ones with nothing."""
+    drift = {"min_runs": 1, "min_reviews": 1, "min_mentions": 0, "never_seen_share": 0.1}
+    reviews = make_reviews(90)
+    source = write(tmp_path / "reviews.parquet", reviews[:60])
+    house.night(source, drift=drift)
+    promote(house, other_model, source)
+    for first, last in ((None, FIRST), (FIRST, LAST), (LAST, None), (None, None)):
+        report = house.night(source, Selection(first, last, full=True), model=CHAMPION, drift=drift)
+        assert figures_of(house, report).is_empty()
+    for row in reviews[60:]:
+        row["text"] += f" {row['review_id']}小米"
+    night = house.night(write(source, reviews), model=CHAMPION, drift=drift)
+    figures = figures_of(house, night)
+    assert set(figures["baseline_runs"]) == {0}
+    assert night.drift.is_empty()
+
+
+def test_the_first_load_of_a_period_is_a_baseline(house, source):
+    """Whatever chose them, reviews that no run has published before count, and only these."""
+    drift = {"min_reviews": 1}
+    first = house.night(source, Selection(None, FIRST), drift=drift)
+    second = house.night(source, Selection(None, LAST, full=True), drift=drift)
+    for report, inside in ((first, pl.col("review_date") <= FIRST), (second, pl.col("review_date") > FIRST)):
+        sizes = figures_of(house, report).filter(metric="reviews")
+        assert sizes["value"].to_list() == [len(house.read("review_coverage").filter(inside))]
+        assert sizes["baseline_runs"].to_list() == [0 if report is first else 1]

@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from ecner.config import DriftSettings
 from ecner.nightly.drift import ALL, METRICS, REVIEWS, Sample, drift_metrics
@@ -179,7 +180,7 @@ def test_a_label_of_the_name_of_the_whole(ledger):
 
 
 def test_nights_of_a_house(house, tmp_path):
-    """Only new and changed reviews count; what is told is what the tables say; a quiet night adds nothing."""
+    """Only new reviews count; what is told is what the tables say; a quiet night adds nothing."""
     drift = {"min_runs": 1, "min_reviews": 20, "min_mentions": 0, "mentions_per_1000_chars": 0.5}
     reviews = [row | {"review_id": f"{seed}-{row['review_id']}"} for seed in range(3) for row in make_reviews(30, seed)]
     source = tmp_path / "reviews.parquet"
@@ -223,6 +224,20 @@ def test_a_night_of_another_lexicon_takes_nothing_for_new(house, tmp_path):
     assert sizes["value"].to_list() == [20]
 
 
+def test_edited_reviews_do_not_count(houses, tmp_path):
+    """A night has the figures that it would have without them."""
+    reviews = make_reviews(60)
+    edited = [row | {"text": f"{row['text']}😀华为"} for row in reviews[:30]]
+    figures = []
+    for house, night in ((houses(), edited + reviews[30:]), (houses(), reviews)):
+        house.night(write(tmp_path / "reviews.parquet", reviews[:30]))
+        report = house.night(write(tmp_path / "reviews.parquet", night))
+        figures.append(house.read("drift_metrics", run_id=report.plan.run_id).drop("run_id"))
+        assert report.mentions == len(house.read("mentions", run_id=report.plan.run_id))
+    assert len(figures[0]) > len(METRICS)
+    assert_frame_equal(*figures)  # but for the order of sums
+
+
 def test_types_with_few_mentions_are_not_judged(ledger):
     settings = SETTINGS.model_copy(update={"min_mentions": 3})
     usual = sample(brand=[("a", 0.5)] * 3, product=[("b", 1.0)] * 2)
@@ -232,4 +247,38 @@ def test_types_with_few_mentions_are_not_judged(ledger):
     rate = "mentions_per_1000_chars"
     assert (found["brand", rate]["drifted"], found["product", rate]["drifted"]) == (1, 0)
     assert found["product", rate]["allowed"] is None
-    assert ledger.run(sample(product=[("b", 1.0)] * 3), settings)["product", rate]["drifted"] == 1
+    enough = sample(chars=650, product=[("b", 1.0)] * 3)  # 1000 * 3 / 650 * 650 / 1000 is less than 3 in floats
+    assert ledger.run(enough, settings)["product", rate]["drifted"] == 1
+
+
+@pytest.mark.parametrize("few", [2, 3])
+@pytest.mark.parametrize("falls", [False, True])
+@pytest.mark.parametrize("metric", ["never_seen_share", "unknown_char_share"])
+def test_shares_of_few_events_are_not_judged(ledger, metric, falls, few):
+    """However many mentions there are: three new names or unknown characters must be found or expected."""
+    settings = SETTINGS.model_copy(update={"min_mentions": 3, metric: 0.5})
+    ledger.count(*(("brand", f"seen {number}") for number in range(10)))
+    seen = [(f"seen {number}", 0.7) for number in range(10)]
+    new = [(f"new {number}", 0.7) for number in range(few)]
+    events = {"unknown": few} if metric == "unknown_char_share" else {"brand": new + seen[few:]}
+    usual = {"unknown": 0, "brand": seen}
+    without, having = sample(**usual), sample(**usual | events)
+    for _ in range(2):
+        ledger.run(having if falls else without, settings)
+    found = ledger.run(without if falls else having, settings)
+    for entity_type in {"brand", ALL} if metric == "never_seen_share" else {ALL}:
+        row = found[entity_type, metric]
+        assert (row["drifted"], row["allowed"]) == ((0, None) if few < 3 else (1, 0.5))
+
+
+def test_few_new_names_of_one_type_among_many_of_others(ledger):
+    """Each type has events of its own, and all types have theirs together."""
+    settings = SETTINGS.model_copy(update={"min_mentions": 3, "never_seen_share": 0.5})
+    ledger.count(("brand", "a"), ("product", "a"))
+    usual = [("a", 0.7)] * 5
+    for _ in range(2):
+        ledger.run(sample(brand=usual, product=usual), settings)
+    new = [*usual, ("b", 0.7), ("c", 0.7)]
+    found = ledger.run(sample(brand=new, product=new), settings)
+    drifted = {kind: found[kind, "never_seen_share"]["drifted"] for kind in ("brand", "product", ALL)}
+    assert drifted == {"brand": 0, "product": 0, ALL: 1}

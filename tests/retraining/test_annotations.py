@@ -13,7 +13,8 @@ from ecner.data.rows import LabelledText
 from ecner.errors import DataError, UsageError
 from ecner.labels import Span
 from ecner.nightly import source as source_module
-from ecner.retraining.annotations import read_annotations, settle
+from ecner.retraining import annotations
+from ecner.retraining.annotations import read_annotations
 from ecner.schema import TABLES
 from ecner.storage.warehouse import Warehouse
 
@@ -31,6 +32,11 @@ def row(spans="[[0, 2]]", **values: object):
 
 def frame(rows):
     return pl.DataFrame(rows, schema=TABLES["annotations"].polars_schema)
+
+
+def settle(rows):
+    """Settles rows of which none took its text from the source."""
+    return annotations.settle(rows.with_columns(updated_at=pl.lit(None, pl.Datetime("us", "UTC"))))
 
 
 def settled(*rows: dict[str, object]):
@@ -111,6 +117,12 @@ def test_a_span_has_its_own_label_before_that_of_the_row():
     assert settled(row(spans)) == [LabelledText(TEXT, (BRAND, PRODUCT))]
 
 
+def test_white_space_around_a_label_is_none_of_it():
+    spans = [{"start": 2, "end": 4, "label": "\u3000HCCX "}, {"start": 0, "end": 2, "label": " "}]
+    assert settled(row(spans, label=" HPPX\n")) == [LabelledText(TEXT, (BRAND, PRODUCT))]
+    assert settled(row(label=" HPPX"), row([], labelled_at=AT + DAY)) == [LabelledText(TEXT)]
+
+
 @pytest.mark.parametrize(
     ("values", "rule"),
     [
@@ -170,9 +182,9 @@ def test_a_row_that_overlaps_a_newer_one_hides_no_older_one():
 def settings(tmp_path):
     reviews = pl.DataFrame(
         {
-            "review_id": ["r1", "r1", "r1", "r2", "r3"],
-            "text": ["旧的小米", TEXT, "无日期", "华为耳机", "没人问"],
-            "updated_at": [AT, AT + DAY, None, AT, AT],
+            "review_id": ["r1", "r1", "r1", "r2", "r3", "undated"],
+            "text": ["旧的小米", TEXT, "无日期", "华为耳机", "没人问", TEXT],
+            "updated_at": [AT, AT + DAY, None, AT, AT, None],
         }
     )
     reviews.write_parquet(tmp_path / "reviews.parquet")
@@ -192,11 +204,11 @@ def test_texts_of_reviews_come_from_the_source(settings, monkeypatch, batch_rows
     monkeypatch.setattr(source_module, "_BATCH_ROWS", batch_rows)
     fill(
         settings,
-        row(text=None, review_id="r1"),
+        row(text=None, review_id="r1", labelled_at=AT + DAY),
         row(text=" ", review_id="r2"),
         row([[2, 4]], text="文本在先", review_id="r3"),
         row(text=None, review_id="gone"),
-        row(text=None, review_id="r1", spans="[[9, 10]]"),
+        row(text=None, review_id="r1", spans="[[9, 10]]", labelled_at=AT + DAY),
         row(text=None, review_id=None),
     )
     found = read_annotations(settings)
@@ -207,6 +219,26 @@ def test_texts_of_reviews_come_from_the_source(settings, monkeypatch, batch_rows
     }
     assert {rejection.rule for rejection in found.rejected} == {"unknown_review", "bad_offsets", "no_text"}
     assert next(r.detail for r in found.rejected if r.rule == "bad_offsets").endswith("of 'r1'")
+
+
+@pytest.mark.parametrize(
+    ("values", "is_changed"),
+    [
+        ({}, True),
+        ({"text": " "}, True),
+        ({"labelled_at": AT + DAY}, False),
+        ({"labelled_at": AT + DAY - timedelta(microseconds=1)}, True),
+        ({"labelled_at": None}, False),
+        ({"text": TEXT}, False),
+        ({"review_id": "undated"}, False),
+    ],
+)
+def test_a_text_that_changed_after_it_was_labelled_is_not_used(settings, values, is_changed):
+    fill(settings, row(**{"text": None, "review_id": "r1"} | values))
+    found = read_annotations(settings)
+    assert found.texts == (() if is_changed else (LabelledText(TEXT, (BRAND,)),))
+    assert [(one.rule, one.count) for one in found.rejected] == ([("changed_review", 1)] if is_changed else [])
+    assert all(one.detail.endswith("of 'r1'") for one in found.rejected)
 
 
 def test_the_source_is_not_opened_where_no_text_is_asked(settings, tmp_path):

@@ -116,3 +116,10 @@ def test_decisions_are_rows_with_their_figures():
     assert (gain["value"], gain["lower"], gain["upper"], gain["allowed"]) == (0.02, 0.001, 0.04, 0.005)
     (loss,) = rows.filter(rule="type_loss:product").to_dicts()
     assert (loss["value"], loss["lower"], loss["upper"]) == (0.01, -0.01, 0.03)
+
+
+@pytest.mark.parametrize("side", [CHAMPION, CHALLENGER])
+def test_a_model_that_does_not_tell_its_training_texts_is_not_compared_by_them(side):
+    decisions = judge(replace(GOOD, unknown_training=(side,)), GATE)
+    assert [d.rule for d in decisions if d.outcome == "failed"] == ["fresh_texts"]
+    assert f"as {GOOD.versions[side]} came without" in decisions[0].detail

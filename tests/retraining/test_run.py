@@ -4,8 +4,10 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,13 +15,14 @@ import pytest
 from ecner.data.corpus import read_corpus, write_corpus
 from ecner.data.hashes import text_hash
 from ecner.data.rows import LabelledText
-from ecner.errors import ModelError, UsageError
+from ecner.errors import ModelError, RunError, UsageError
 from ecner.inference.reader import Reader
 from ecner.labels import Span
 from ecner.model.checkpoint import Checkpoint
+from ecner.model.manifest import write_manifest
 from ecner.registry import resolve, resolve_in, training_texts
-from ecner.retraining import run
-from ecner.retraining.promotion import promote
+from ecner.retraining import run, train
+from ecner.retraining.promotion import promote, rollback
 from ecner.retraining.run import prepare, run_retrain
 from ecner.training.run import CURVE
 from tests.retraining.conftest import CHAMPION_KNOWS
@@ -30,6 +33,7 @@ from pathlib import Path
 from ecner.data.corpus import read_corpus
 from ecner.inference.reader import Reader
 from ecner.model.checkpoint import Checkpoint
+from ecner.model.manifest import write_manifest
 reader = Reader(Checkpoint.load(Path(sys.argv[1])), device="cpu")
 texts = [row.text for row in read_corpus(sys.argv[2]).texts]
 print(json.dumps(reader.read(texts).spans(reader.tag_set.labels)))
@@ -55,7 +59,7 @@ def test_a_challenger_that_passes_is_promoted(house, configured, labels, method)
     assert row["base"].startswith("base-")
     folder = Path(row["uri"])
     trained_on = {text_hash(text.text) for text in read_corpus(labels / "train.jsonl").texts}
-    assert training_texts(folder) == trained_on
+    assert training_texts(folder) == trained_on | training_texts(house.model)  # its parent's are in it too
     assert (folder / "adapter_model.safetensors").exists() == (method == "lora")
     assert (folder / "model.safetensors").exists() == (method == "full")
     assert "<svg" in (folder / "curve.svg").read_text()
@@ -85,6 +89,62 @@ def test_a_rerun_finds_what_was_done(house, configured):
     assert retrained(configured()).outcome == "promoted"
     assert retrained(configured()).outcome == "leads already"
     assert len(statuses(house)) == 2
+    rollback(configured())
+    taken_back = retrained(configured())
+    assert (taken_back.outcome, taken_back.reason) == ("waiting", "it was champion before")
+    assert statuses(house)[first.version] == "archived"
+
+
+def test_texts_of_any_ancestor_are_not_new(house, configured, labels):
+    """A second generation from the champion, judged on what the first was trained on."""
+    first = retrained(configured())
+    second = retrained(configured(base="champion", seed=1, test=[str(labels / "train.jsonl")]))
+    (row,) = house.read("gate_decisions", version=second.version, champion=first.version, rule="fresh_texts").to_dicts()
+    assert (row["value"], row["outcome"]) == (0, "failed")
+
+
+def test_a_twin_of_the_champion_changes_nothing(house, configured):
+    """The same model from another training: its folder has another name."""
+    first = retrained(configured())
+    models = house.folder / "lake/models"
+    shutil.copytree(models / first.version, models / "twin")
+    (models / "twin/curve.json").write_text("[]")
+    write_manifest(models / "twin")
+    stages = prepare(configured())
+    snapshot = stages.snapshot()
+    candidate = replace(stages.train(snapshot), version="twin", folder=str(models / "twin"))
+    found = stages.decide(snapshot, candidate, stages.compare(snapshot, candidate))
+    assert found.outcome == "leads already"
+    assert f"is the same model as the champion {first.version}" in found.sentence
+    assert statuses(house)[first.version] == "champion"
+
+
+def test_a_lake_that_was_moved_is_found_again(house, configured):
+    version = retrained(configured()).version
+    lake = house.folder / "lake"
+    lake.rename(house.folder / "moved")
+    with pytest.raises(ModelError, match=r"if it was moved, ecner models promote FOLDER"):
+        resolve_in(house.url, "champion")
+    promote(configured(), str(house.folder / "moved/models" / version))
+    assert resolve_in(house.url, "champion").folder == house.folder / "moved/models" / version
+
+
+def test_one_training_is_done_by_one_process(configured, monkeypatch):
+    stages = prepare(configured())
+    snapshot = stages.snapshot()
+
+    def at_once(_work):
+        stages.train(snapshot)
+
+    monkeypatch.setattr(train, "run_training", at_once)
+    with pytest.raises(RunError, match="another retrain is at this very training"):
+        stages.train(snapshot)
+
+
+def test_an_empty_note_of_a_version_is_no_version(house, configured):
+    first = retrained(configured(promote=False))
+    (Path(first.report).parent / "version").write_text("")
+    assert retrained(configured(promote=False)).version == first.version
 
 
 def test_a_changed_recipe_is_another_training(house, configured):
@@ -170,6 +230,7 @@ def test_without_test_texts_dev_is_used_and_the_report_says_so(configured):
     ("options", "message"),
     [
         ({"train": ["nosuch.jsonl"]}, "no such file of labelled texts: nosuch.jsonl"),
+        ({"base": "lora-0123456789ab"}, "no model 'lora-0123456789ab'"),
         ({"base": "no/such/folder"}, "train.base: no model 'no/such/folder': expected .*, or the folder or hub name"),
     ],
 )

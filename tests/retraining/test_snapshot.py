@@ -154,7 +154,7 @@ def test_form_order_and_cut_of_files_do_not_enter(tmp_path_factory, train, dev, 
         )
     )
     assert replace(two, folder=one.folder) == one
-    assert Path(two.folder) == lake / "snapshots" / one.fingerprint
+    assert Path(two.folder) == lake / "snapshots" / Path(one.folder).name
     assert content(two) == content(one)
     assert pl.read_parquet(f"{one.folder}/labels.parquet").equals(pl.read_parquet(f"{two.folder}/labels.parquet"))
 
@@ -173,7 +173,51 @@ def test_the_fingerprint_is_of_the_content(tmp_path, change):
         dev.append(train.pop())
     second = take(tmp_path / "b", train=[train], dev=[dev[:1], dev[1:]] if change == "dataset" else [dev])
     assert first.fingerprint != second.fingerprint
+    assert first.training_fingerprint != second.training_fingerprint
     assert len(first.fingerprint) == 32
+
+
+@_QUICK
+@given(some(), some(), some(), some())
+def test_names_of_folders_do_not_enter_the_fingerprints(tmp_path_factory, train, dev, other, test):
+    folder = tmp_path_factory.mktemp("x")
+    apart = [*(one for one in other if one not in dev), *numbered(1)]  # what two files have, one of them keeps
+
+    def taken(export):
+        files = {
+            "train": [write(folder / export, "train.jsonl", train)],
+            "dev": [write(folder / f"{export}{i}", "dev.jsonl", texts) for i, texts in enumerate((dev, apart))],
+            "test": [write(folder / export, "test.jsonl", test)],
+        }
+        return take_snapshot(settings_of(folder, **files))
+
+    one, two = taken("monday"), taken("tuesday")
+    assert replace(two, folder=one.folder) == one
+    assert set(one.texts("dev")["monday0_dev"]) == set(two.texts("dev")["tuesday0_dev"]) == set(dev)
+    assert set(two.texts("dev")["tuesday1_dev"]) == set(apart)
+    assert set(one.texts("test")) == {"monday_test"}
+    assert set(two.texts("test")) == {"tuesday_test"}
+    assert taken("monday") == one
+
+
+def test_datasets_that_change_names_change_nothing_but_their_names(tmp_path):
+    several = [numbered(2, 10), numbered(3, 20)]
+    one = take(tmp_path, train=[numbered(3)], dev=several)
+    two = take(tmp_path, train=[numbered(3)], dev=several[::-1])
+    assert replace(two, folder=one.folder) == one
+    assert set(two.texts("dev")["dev0_labels"]) == set(one.texts("dev")["dev1_labels"]) == set(several[1])
+
+
+def test_the_test_texts_are_no_part_of_a_training(tmp_path):
+    train, dev = numbered(3), numbered(2, 10)
+    one = take(tmp_path, train=[train], dev=[dev])
+    two = take(tmp_path, train=[train], dev=[dev], test=[numbered(2, 20)])
+    other = take(tmp_path, train=[train], dev=[dev[:1]], test=[numbered(2, 20)])
+    assert one.training_fingerprint == two.training_fingerprint != other.training_fingerprint
+    assert one.fingerprint != two.fingerprint
+    facts = json.loads(Path(two.folder, "snapshot.json").read_text("utf-8"))
+    for name in ("fingerprint", "training_fingerprint"):
+        assert facts[name] == getattr(two, name)
 
 
 @given(st.text(), st.floats(0.01, 0.49), st.floats(0, 0.49), st.floats(0, 0.49))
@@ -298,7 +342,7 @@ def test_a_snapshot_is_written_once(tmp_path):
     before = path.stat()
     assert take(tmp_path, train=[numbered(3)], dev=[numbered(1)]) == first
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
-    assert [entry.name for entry in path.parents[1].iterdir()] == [first.fingerprint]
+    assert list(path.parents[1].iterdir()) == [Path(first.folder)]
 
 
 def test_another_process_may_be_quicker(tmp_path, monkeypatch):
@@ -312,7 +356,7 @@ def test_another_process_may_be_quicker(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "replace", replaced)
     snapshot = take(tmp_path, train=[numbered(3)], dev=[numbered(1)])
-    assert [entry.name for entry in Path(snapshot.folder).parent.iterdir()] == [snapshot.fingerprint]
+    assert list(Path(snapshot.folder).parent.iterdir()) == [Path(snapshot.folder)]
 
 
 def test_a_lake_that_cannot_be_written(tmp_path):
@@ -331,5 +375,5 @@ def test_killed_on_the_way_leaves_no_half_snapshot(tmp_path, point):
     folder = tmp_path / "lake" / "snapshots"
     assert all(entry.name.startswith(".") for entry in folder.iterdir())
     snapshot = take_snapshot(chosen)
-    assert [entry.name for entry in folder.glob("[!.]*")] == [snapshot.fingerprint]
+    assert list(folder.glob("[!.]*")) == [Path(snapshot.folder)]
     assert set(snapshot.texts("train")["train"]) == set(numbered(3))

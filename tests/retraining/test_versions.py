@@ -8,6 +8,7 @@ from ecner.config import LoraSettings, ModelSettings
 from ecner.errors import ModelError, UsageError
 from ecner.model.checkpoint import Checkpoint
 from ecner.model.lora import add_lora
+from ecner.registry import training_texts
 from ecner.retraining import versions
 from ecner.retraining.versions import merges_exactly, save_base, save_version
 from ecner.training.run import CURVE, TRAINED, run_training
@@ -22,17 +23,16 @@ CPU = ModelSettings(device="cpu")
 def trained(tmp_path):
     """A finished training on a base in the folder of versions."""
     models = tmp_path / "models"
-    base = save_base(models, tiny())
-    base.rename(models / "base")  # where the job expects it
-    work = made(models)
+    save_base(models, tiny())
+    work = made(models)  # which finds the base there
     run_training(work)
     return work
 
 
 def version_of(work, merging=lambda _: True):
-    return save_version(
-        work.parent, work, training_texts=["b", "a"], facts={"base": "base", "parent": None}, merging=merging
-    )
+    (base,) = work.parent.glob("base-*")
+    facts = {"base": base.name, "parent": None}
+    return save_version(work.parent, work, training_texts=["b", "a"], facts=facts, merging=merging)
 
 
 def test_one_base_is_kept_once(tmp_path):
@@ -97,4 +97,10 @@ def test_a_failure_leaves_no_folder_behind(trained):
 
     with pytest.raises(ModelError, match="no"):
         version_of(trained, fails)
-    assert sorted(path.name for path in trained.parent.iterdir()) == ["base", "work"]
+    assert sorted(path.name[:4] for path in trained.parent.iterdir()) == ["base", "work"]
+
+
+def test_what_was_not_known_of_training_texts_is_not_told(trained):
+    (base,) = trained.parent.glob("base-*")
+    folder = save_version(trained.parent, trained, training_texts=None, facts={"base": base.name}, merging=bool)
+    assert training_texts(folder) is None

@@ -1,5 +1,6 @@
 """The views over what models did, each against its counterpart in Polars."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -10,7 +11,7 @@ from polars.testing import assert_frame_equal
 
 from ecner.schema import TABLES
 from ecner.storage.query import run_query
-from ecner.storage.views import view_names
+from ecner.storage.views import view_header, view_names
 from tests.sql import test_views
 from tests.sql.nights import NAMES, night
 
@@ -43,7 +44,7 @@ def _version(name: str) -> dict[str, object]:
     return {
         "version": name, "created_at": AT, "status": "champion" if name == "c" else "archived",
         "architecture": "hybrid", "base": None, "parent": "a" if name == "b" else None, "uri": name,
-        "reason": f"{name} is slow",
+        "reason": None if name == "a" else f"{name} is slow",
     }  # fmt: skip
 
 
@@ -137,6 +138,16 @@ def test_each_view_equals_its_counterpart(warehouse, place, seed):
 def test_its_header_and_its_file(place, warehouse, view):
     test_views.test_a_header_says_what_rows_and_columns_are_and_its_example_runs(place, warehouse, view)
     test_views.test_a_file_is_one_drop_and_one_create(view)
+
+
+def test_both_histories_say_the_same_of_a_reason():
+    said = {
+        line.split(maxsplit=2)[2]
+        for view in ("gate_history", "promotion_history")
+        for line in re.findall(r"^reason .*$", view_header(view), re.MULTILINE)
+    }
+    (only,) = said
+    assert only.endswith("null if it passed the gate or was never compared")
 
 
 def test_every_view_has_a_counterpart():

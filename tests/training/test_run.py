@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from ecner.config import TrainSettings
-from ecner.errors import DataError, RunError
+from ecner.errors import DataError, RunError, UsageError
 from ecner.labels import TagSet
 from ecner.model.checkpoint import Checkpoint, load_adapted
 from ecner.model.lora import ADAPTER_WEIGHTS
 from ecner.training.run import CURVE, TRAINED, Job, run_training
-from tests.tiny import ARCHITECTURES, LABELS, tiny
+from tests.tiny import ARCHITECTURES, LABELS, as_base, tiny
 from tests.training.test_trainer import TEXTS
 
 QUICK = {"epochs": 2, "batch_chars": 64, "head_lr": 1e-2, "encoder_lr": 3e-3, "lora": {"r": 2, "lr": 1e-2}}
@@ -21,9 +21,7 @@ TAGS = TagSet.from_labels(LABELS)
 
 def made(folder, architecture="hybrid", *, tag_set=TAGS, **options: object):
     """A job in a folder, on a tiny base that lies beside it."""
-    base = folder / "base"
-    if not base.is_dir():
-        tiny(architecture).save(base)
+    (base,) = [*folder.glob("base-*")] or [as_base(tiny(architecture), folder)]
     work = folder / "work"
     Job(TrainSettings.model_validate(QUICK | options), tag_set, base).write(work, TEXTS, {"dev": TEXTS})
     return work
@@ -33,7 +31,8 @@ def loaded(work):
     """What a training left, as a model; an adapter's folder is completed by what a version adds."""
     folder = work / TRAINED
     if (folder / ADAPTER_WEIGHTS).is_file():
-        (folder / "version.json").write_text(json.dumps({"base": "../base"}))
+        (base,) = work.parent.glob("base-*")
+        (folder / "version.json").write_text(json.dumps({"base": f"../{base.name}"}))
         return load_adapted(folder, merge=True)
     return Checkpoint.load(folder)
 
@@ -41,7 +40,7 @@ def loaded(work):
 def test_a_job_comes_back_from_its_folder(tmp_path):
     work = made(tmp_path, tag_set=TagSet.from_labels(LABELS, "BILOU"), lora={"encoder_layers": [0], "moe": False})
     job = Job.read(work)
-    assert (job.tag_set.scheme, job.base, job.new) == ("BILOU", tmp_path / "base", ())
+    assert (job.tag_set.scheme, job.base, job.new) == ("BILOU", next(tmp_path.glob("base-*")), ())
     assert job.settings.lora.encoder_layers == (0,)
     assert not job.settings.lora.moe
 
@@ -51,7 +50,7 @@ def test_a_job_comes_back_from_its_folder(tmp_path):
 def test_classifiers_crf_and_adapter_layer_are_trained_and_kept(tmp_path, architecture, method):
     work = made(tmp_path, architecture, method=method)
     run_training(work)
-    before, after = Checkpoint.load(tmp_path / "base").tagger.state_dict(), loaded(work).tagger.state_dict()
+    before, after = Checkpoint.load(next(tmp_path.glob("base-*"))).tagger.state_dict(), loaded(work).tagger.state_dict()
     assert before.keys() == after.keys()
     moved = {name for name, tensor in before.items() if not torch.equal(tensor.half(), after[name].half())}
     parts = {name.split(".")[0] if not name.startswith("branch.") else name.split(".")[1] for name in moved}
@@ -80,6 +79,7 @@ def test_two_processes_train_one_model(tmp_path):
     scores = [row["eval_strict_f1"] for row in curve if "eval_strict_f1" in row]
     assert len(scores) == 4
     assert scores[-1] > scores[0]
+    (tmp_path / "alone").mkdir()
     alone = made(tmp_path / "alone", epochs=4)
     run_training(alone)
     steps = next(row["step"] for row in json.loads((alone / CURVE).read_text()) if "eval_strict_f1" in row)
@@ -93,6 +93,13 @@ def test_a_process_that_fails_is_told(tmp_path, monkeypatch):
     with pytest.raises(RunError, match="a training process of 2 ended with status 1"):
         run_training(work)
     assert not (work / CURVE).exists()
+
+
+def test_what_does_not_fit_is_told_before_processes_are_started(tmp_path, monkeypatch):
+    work = made(tmp_path, processes=2, lora={"encoder_layers": [9]})
+    monkeypatch.setattr("ecner.training.run.subprocess.run", lambda *_, **__: pytest.fail("it was started"))
+    with pytest.raises(UsageError, match="encoder_layers names 9"):
+        run_training(work)
 
 
 def test_texts_that_cannot_be_written_are_refused(tmp_path, monkeypatch):
