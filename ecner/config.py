@@ -257,9 +257,9 @@ class TrainSettings(Section):
 class DriftSettings(Section):
     """When a night's figures count as drifted: relative changes against the mean of the runs before.
 
-    A threshold is a share: 0.5 is half as much again, or half. Nights with fewer new reviews are not judged, nor figures
-    of fewer events (mentions, new names, unknown characters; ``min_mentions``) found now or expected by their baseline:
-    they move by chance.
+    A threshold is a share: 0.5 is half as much again, or half. Nights with fewer new reviews are not judged, nor are
+    figures of fewer events (mentions, new names, unknown characters; ``min_mentions``) found or expected: they move by
+    chance.
     """
 
     runs: Annotated[int, Field(ge=1)] = 14
