@@ -192,6 +192,8 @@ BAD_INPUT = {
     "retrain --train {files}/no-labels.txt --dev {files}/labelled.jsonl": (1, "does not hold"),
     "retrain --train {files}/some-bad.jsonl --dev {files}/labelled.jsonl": (1, "line 4: bad_offsets"),
     "retrain --train {files}/labelled.txt --dev {files}/labelled.jsonl --dev {files}/labelled.txt": (2, "labelled"),
+    "ECNER_TRAIN__DROPOUT=0.2 retrain --train {files}/labelled.jsonl": (2, "whose dropout cannot be changed"),
+    "ECNER_TRAIN__LABELS={files}/labelled.jsonl retrain --train {files}/labelled.jsonl": (1, "is not a label file"),
     "ECNER_SOURCE__URI=nosuch retrain --train {files}/labelled.jsonl": (2, "nosuch"),
     "ECNER_TRAIN__BASE=no/such/folder retrain --train {files}/labelled.jsonl": (2, "train.base: no model"),
     "query runs": (2, "there is no warehouse"),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ecner.config import Settings
 from ecner.data.files import write_whole
+from ecner.data.label_sets import read_label_set
 from ecner.errors import UsageError
 from ecner.inference.reader import Reader
 from ecner.nightly.publish import Rules
@@ -24,6 +25,7 @@ from ecner.retraining.train import Candidate, base_model, train_candidate
 from ecner.retraining.verdict import Verdict, decide
 from ecner.storage.warehouse import Warehouse
 from ecner.training.run import CURVE
+from ecner.training.start import check_sizes
 
 REPORT, MARKDOWN, FIGURES = "report.html", "report.md", "comparison.json"
 _DEV_IS_TEST = "There were no test texts: the models were judged by dev, which also chose the challenger's best epoch."
@@ -108,13 +110,16 @@ def prepare(settings: Settings) -> Retrain:
 
     Raises:
         UsageError: one of them is wrong.
-        DataError: the source cannot be read.
+        DataError: the source or the label set cannot be read.
         ModelError: the base's folder is not what it was.
     """
     chosen = settings.train
     if missing := [str(path) for path in (*chosen.train, *chosen.dev, *chosen.test) if not path.is_file()]:
         raise UsageError(f"no such file of labelled texts: {', '.join(missing)}; name existing ones")
-    base_model(settings)
+    base, _ = base_model(settings)
+    check_sizes(chosen.model_copy(update={"base": base}))
+    if chosen.labels:
+        read_label_set(chosen.labels)
     open_source(settings.source)  # of the recent reviews that both models will read
     Warehouse(settings.warehouse_url)
     return Retrain(settings)

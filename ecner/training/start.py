@@ -38,11 +38,7 @@ def starting_point(settings: TrainSettings, tag_set: TagSet) -> Start:
     torch.manual_seed(settings.seed)
     folder = Path(settings.base)
     if is_tagger(folder):
-        if fixed := sorted(_SHAPE & settings.model_fields_set):
-            raise UsageError(
-                f"train.base is {settings.base!r}, a tagger, whose {', '.join(fixed)} cannot be changed: leave these "
-                "out, or name a pretrained encoder as train.base"
-            )
+        check_sizes(settings)
         return Start(Checkpoint.load(folder))
     decoder: str | PreTrainedConfig | None = None
     new: set[str] = set()
@@ -65,6 +61,20 @@ def starting_point(settings: TrainSettings, tag_set: TagSet) -> Start:
         dropout=settings.dropout,
     )
     return Start(checkpoint, frozenset(new))
+
+
+def check_sizes(settings: TrainSettings) -> None:
+    """Refuses sizes of a new model where the base is a tagger, which has its own.
+
+    Raises:
+        UsageError: names them.
+    """
+    fixed = sorted(_SHAPE & settings.model_fields_set)
+    if fixed and is_tagger(Path(settings.base)):
+        raise UsageError(
+            f"train.base is {settings.base!r}, a tagger, whose {', '.join(fixed)} cannot be changed: leave these "
+            "out, or name a pretrained encoder as train.base"
+        )
 
 
 def is_tagger(folder: Path) -> bool:
