@@ -92,7 +92,7 @@ def find(versions: pl.DataFrame, ref: str) -> ModelVersion | None:
     return model
 
 
-def register(transaction: Transaction, model: ModelVersion, *, reason: str | None = None) -> None:
+def register(transaction: Transaction, model: ModelVersion) -> None:
     """Enters a model that the warehouse does not know, with what its folder says of it; of a known one, its folder.
 
     The shipped model becomes champion, unless another than a former shipped one is; any other is a candidate.
@@ -113,7 +113,7 @@ def register(transaction: Transaction, model: ModelVersion, *, reason: str | Non
         "data_fingerprint": known.get("data_fingerprint"),
         "parent": known.get("parent"),
         "uri": model.uri,
-        "reason": reason,
+        "reason": None,
     }
     _append(transaction, "model_versions", [row])
     _append(transaction, "model_evaluations", [{"version": model.version, **f} for f in known.get("evaluations", [])])

@@ -2,13 +2,12 @@
 
 import base64
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from html import escape
-from typing import Any
 
 from ecner.nightly.report import markdown_cell
 from ecner.retraining.compare import Comparison
-from ecner.retraining.gate import Decision
 from ecner.retraining.reading import CHALLENGER
 from ecner.retraining.sections import Cell, Marked, Picture, Section, Surroundings, Table, plain, sections
 
@@ -32,67 +31,46 @@ mark { background: var(--mark); color: inherit } img { max-width: 100%; height: 
 """
 
 
-def to_html(
-    comparison: Comparison,
-    decisions: Sequence[Decision],
-    *,
-    verdict: str,
-    data: str,
-    notes: Sequence[str] = (),
-    curve: Sequence[Mapping[str, Any]] = (),
-) -> str:
-    """The report as a page: no script, no network, light or dark as the reader's system is.
+@dataclass(frozen=True)
+class Page:
+    """The report, worked out once with its pictures, to be shown in either form."""
 
-    Args:
-        comparison: all figures.
-        decisions: of the gate; none where the models cannot be compared.
-        verdict: what became of the challenger, and why.
-        data: what the labels are, a line a fact.
-        notes: what the report does not know, beside what the comparison itself says.
-        curve: the Trainer's log of the challenger's training.
-    """
-    around = Surroundings(decisions, verdict, data, notes, curve)
-    title = _html(_title(comparison))
-    body = "\n".join(map(_html_section, sections(comparison, around)))
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{body}\n</body>\n</html>\n"
-    )
+    title: str
+    sections: tuple[Section, ...]
 
+    @classmethod
+    def of(cls, comparison: Comparison, around: Surroundings) -> "Page":
+        """The report on a comparison and what is around it."""
+        title = f"Evaluation of {comparison.versions[CHALLENGER]}"
+        return cls(title, tuple(sections(comparison, around)))
 
-def to_markdown(
-    comparison: Comparison,
-    decisions: Sequence[Decision],
-    *,
-    verdict: str,
-    data: str,
-    notes: Sequence[str] = (),
-    curve: Sequence[Mapping[str, Any]] = (),
-) -> str:
-    """The report as Markdown, pictures in it; what goes beyond MARKDOWN_BYTES is left to the page, pictures first.
+    def to_html(self) -> str:
+        """A page without script or network, light or dark as the reader's system is."""
+        title = _html(self.title)
+        body = "\n".join(map(_html_section, self.sections))
+        return (
+            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{body}\n"
+            "</body>\n</html>\n"
+        )
 
-    Args: as of ``to_html``.
-    """
-    around = Surroundings(decisions, verdict, data, notes, curve)
-    blocks = [f"# {markdown_cell(plain(_title(comparison)))}"]
-    pictures: dict[int, str] = {}
-    for section in sections(comparison, around):
-        blocks.append(f"## {markdown_cell(section.title)}")
-        for block in section.blocks:
-            if isinstance(block, Picture):
-                pictures[len(blocks)] = f"![{markdown_cell(block.alt)}]({_data_uri(block.svg)})"
-            blocks.append(_markdown_block(block))
-    left = MARKDOWN_BYTES - sum(len(block.encode()) + 2 for block in blocks)
-    for place, picture in pictures.items():
-        if len(picture) <= left:
-            left -= len(picture)
-            blocks[place] = picture
-    return _fitting(blocks)
-
-
-def _title(comparison: Comparison) -> str:
-    return f"Evaluation of {comparison.versions[CHALLENGER]}"
+    def to_markdown(self) -> str:
+        """Markdown with the pictures in it; what goes beyond MARKDOWN_BYTES is left to the page, pictures first."""
+        blocks = [f"# {markdown_cell(plain(self.title))}"]
+        pictures: dict[int, str] = {}
+        for section in self.sections:
+            blocks.append(f"## {markdown_cell(section.title)}")
+            for block in section.blocks:
+                if isinstance(block, Picture):
+                    pictures[len(blocks)] = f"![{markdown_cell(block.alt)}]({_data_uri(block.svg)})"
+                blocks.append(_markdown_block(block))
+        left = MARKDOWN_BYTES - sum(len(block.encode()) + 2 for block in blocks)
+        for place, picture in pictures.items():
+            if len(picture) <= left:
+                left -= len(picture)
+                blocks[place] = picture
+        return _fitting(blocks)
 
 
 def _html_section(section: Section) -> str:

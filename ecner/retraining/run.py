@@ -19,7 +19,8 @@ from ecner.registry import ModelVersion, labels_of, resolve_in, training_texts
 from ecner.retraining.bridge import Champion, find_champion
 from ecner.retraining.compare import Comparison, Contender, Material, compare
 from ecner.retraining.overlap import recent_reviews
-from ecner.retraining.page import to_html, to_markdown
+from ecner.retraining.page import Page
+from ecner.retraining.sections import Surroundings
 from ecner.retraining.snapshot import DEV, TEST, Snapshot, take_snapshot
 from ecner.retraining.train import Candidate, base_model, train_candidate
 from ecner.retraining.verdict import Verdict, decide
@@ -68,16 +69,16 @@ class Retrain:
         Warehouse(self.settings.warehouse_url).migrate()
         verdict = decide(self.settings, compared.new, compared.champion, compared.comparison, apart=compared.apart)
         work = Path(candidate.work)
-        for name, render in ((REPORT, to_html), (MARKDOWN, to_markdown)):
-            page = render(
-                compared.comparison,
-                verdict.decisions,
-                verdict=verdict.sentence,
-                data=snapshot.to_text(),
-                notes=[_DEV_IS_TEST] if snapshot.test_is_dev else [],
-                curve=json.loads((work / CURVE).read_text("utf-8")),
-            )
-            write_whole(work / name, page.encode())
+        around = Surroundings(
+            verdict.decisions,
+            verdict.sentence,
+            data=snapshot.to_text(),
+            notes=[_DEV_IS_TEST] if snapshot.test_is_dev else [],
+            curve=json.loads((work / CURVE).read_text("utf-8")),
+        )
+        page = Page.of(compared.comparison, around)
+        write_whole(work / REPORT, page.to_html().encode())
+        write_whole(work / MARKDOWN, page.to_markdown().encode())
         return replace(verdict, report=str(work / REPORT))
 
     def _contender(self, model: ModelVersion) -> Contender:

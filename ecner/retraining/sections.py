@@ -53,8 +53,10 @@ class Section(NamedTuple):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the report says beside the comparison: the gate's verdict and decisions, the data, what is not known.
+    """What the report says beside the comparison.
 
+    decisions: of the gate; none where the models cannot be compared. verdict: what became of the challenger, and why.
+    data: what the labels are, a line a fact. notes: what is not known, beside what the comparison itself says.
     curve: the Trainer's log of the challenger's training.
     """
 

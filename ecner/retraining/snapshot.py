@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-import os
-import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -257,16 +256,16 @@ def _write(snapshot: Snapshot, rows: Sequence[_Row], sources: Mapping[str, objec
     if folder.is_dir():
         return
     facts = {name: value for name, value in asdict(snapshot).items() if name != "folder"}
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        lake.write(unfinished / LABELS_FILE, _frame(rows))
-        (unfinished / FACTS_FILE).write_text(json.dumps({**facts, "sources": sources}, indent=1) + "\n", "utf-8")
-        unfinished.replace(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as place:
+            unfinished = Path(place) / folder.name
+            lake.write(unfinished / LABELS_FILE, _frame(rows))
+            (unfinished / FACTS_FILE).write_text(json.dumps({**facts, "sources": sources}, indent=1) + "\n", "utf-8")
+            unfinished.replace(folder)
     except OSError as error:
         if not folder.is_dir():  # else another process was quicker
             raise RunError(f"cannot write {folder}: {error}; check lake.uri and the room on its disk") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _frame(rows: Sequence[_Row]) -> pl.DataFrame:

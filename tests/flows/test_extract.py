@@ -47,15 +47,6 @@ def inputs(tmp_path_factory):
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty folder to work in, and another for Prefect."""
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
-    return tmp_path / "work"
-
-
-@pytest.fixture
 def flow(here) -> ModuleType:
     """The flow's module; Prefect looks for its home when it is imported."""
     from flows import extract  # noqa: PLC0415

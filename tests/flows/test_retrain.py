@@ -16,15 +16,6 @@ SERVER_SECONDS = 200  # a little more than the flow itself waits for it
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty folder to work in, and another for Prefect."""
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
-    return tmp_path / "work"
-
-
-@pytest.fixture
 def flow(here) -> ModuleType:
     """The flow's module; Prefect looks for its home when it is imported."""
     from flows import retrain  # noqa: PLC0415

@@ -17,7 +17,8 @@ from ecner.retraining.compare import Contender, Material, compare
 from ecner.retraining.entities import EntityChange, EntityRow
 from ecner.retraining.gate import judge
 from ecner.retraining.mistakes import Mistake
-from ecner.retraining.page import to_html, to_markdown
+from ecner.retraining.page import Page
+from ecner.retraining.sections import Surroundings
 from tests.nightly.reviews import WORDS
 from tests.retraining.test_compare import RECENT, SETS
 from tests.tiny import tiny
@@ -59,6 +60,10 @@ def parsed(html):
     return parser
 
 
+def page_of(comparison, decisions, **around: object):
+    return Page.of(comparison, Surroundings(decisions, **around))
+
+
 @pytest.fixture(scope="module")
 def contenders():
     tag_set = TagSet.from_labels(WORDS)
@@ -86,7 +91,7 @@ def given_(comparison):
 
 
 def test_the_page_is_well_formed_and_needs_nothing_else(comparison, given_):
-    found = parsed(to_html(comparison, **given_, notes=["The test texts are those of dev."], curve=CURVE))
+    found = parsed(page_of(comparison, **given_, notes=["The test texts are those of dev."], curve=CURVE).to_html())
     assert all(reference.startswith("data:image/svg+xml;base64,") for reference in found.references)
     assert len(found.references) == 3 + len(comparison.entities)
     assert not found.tags & {"script", "link", "iframe"}
@@ -102,7 +107,8 @@ def test_the_page_is_well_formed_and_needs_nothing_else(comparison, given_):
 def test_the_figures_are_those_of_the_comparison(comparison, given_):
     gain = comparison.f1["all"]["all"].difference
     strict = comparison.part("all", "fresh").scores["challenger"].strict.micro
-    for shown in (to_html(comparison, **given_), to_markdown(comparison, **given_).replace("\\", "")):
+    shown_page = page_of(comparison, **given_)
+    for shown in (shown_page.to_html(), shown_page.to_markdown().replace("\\", "")):
         assert f"{gain.value:+.4f} [{gain.lower:+.4f}, {gain.upper:+.4f}]" in shown
         for value in (strict.precision, strict.recall, strict.f1):
             assert f"{value:.4f}" in shown
@@ -122,7 +128,7 @@ def test_customers_words_do_no_harm(words, comparison):
     with pytest.MonkeyPatch.context() as patch:
         for drawn in ("f1_by_type", "reliability"):  # have no such words
             patch.setattr(f"ecner.charts.{drawn}", lambda _: "<svg/>")
-        html, markdown = to_html(nasty, **around), to_markdown(nasty, **around)
+        html, markdown = page_of(nasty, **around).to_html(), page_of(nasty, **around).to_markdown()
     html.encode()
     found = parsed(html)
     assert found.tags <= TAGS
@@ -137,24 +143,24 @@ def test_customers_words_do_no_harm(words, comparison):
 
 def test_a_challenger_alone(contenders, material):
     alone = compare(contenders[0], None, Material({"one": SETS["one"]}, RECENT, material.model, material.lexicon))
-    html = to_html(alone, (), verdict="not comparable: its labels are others", data="")
+    html = page_of(alone, (), verdict="not comparable: its labels are others", data="").to_html()
     text = "\n".join(parsed(html).text)
     assert "not comparable: its labels are others" in text
     assert "the figures are of the challenger alone" in text
     assert "%" not in text.split("What analysts would see")[1].split("What this report")[0]  # nothing has moved
     assert "the fresh texts of one" not in text  # a lone data set is not told twice
-    assert to_markdown(alone, (), verdict="x", data="").startswith("# Evaluation of new-1")
+    assert page_of(alone, (), verdict="x", data="").to_markdown().startswith("# Evaluation of new-1")
 
 
 def test_markdown_holds_its_pictures_and_keeps_to_its_size(comparison, given_, monkeypatch):
-    whole = to_markdown(comparison, **given_, curve=CURVE)
+    whole = page_of(comparison, **given_, curve=CURVE).to_markdown()
     pictures = re.findall(r"!\[[^\]]+\]\(data:image/svg\+xml;base64,([^)]+)\)", whole)
     assert len(pictures) == 3 + len(comparison.entities)
     assert all(base64.b64decode(picture).startswith(b"<svg") for picture in pictures)
     assert len(whole.encode()) <= page.MARKDOWN_BYTES
     for most in (40_000, 2_000):
         monkeypatch.setattr(page, "MARKDOWN_BYTES", most)
-        less = to_markdown(comparison, **given_, curve=CURVE)
+        less = page_of(comparison, **given_, curve=CURVE).to_markdown()
         assert len(less.encode()) <= most
         assert less.startswith(whole[:300])
     assert json.dumps(less)
