@@ -229,7 +229,7 @@ def query(
         if describe is not None:
             typer.echo(view_header(describe))
         if view_or_sql is not None:
-            write_result(run_query(load_settings(config).warehouse_url, None, view_or_sql), form, output)
+            write_result(run_query(*load_settings(config).warehouse_at, view_or_sql), form, output)
 
 
 @app.command()
@@ -277,7 +277,7 @@ def models_list(config: ConfigOption = None, debug: DebugOption = False) -> None
         from ecner.storage.output import write_result
         from ecner.storage.query import run_query
 
-        write_result(run_query(load_settings(config).warehouse_url, None, "model_versions"), "table")
+        write_result(run_query(*load_settings(config).warehouse_at, "model_versions"), "table")
 
 
 @models.command("show")
@@ -296,9 +296,9 @@ def models_show(
         from ecner.storage.output import write_result
         from ecner.storage.query import run_query
 
-        url = load_settings(config).warehouse_url
-        model = resolve_in(url, ref)
-        figures = run_query(url, None, "select * from model_quality order by dataset, metric, entity_type")
+        address = load_settings(config).warehouse_at
+        model = resolve_in(address, ref)
+        figures = run_query(*address, "select * from model_quality order by dataset, metric, entity_type")
         typer.echo(f"{model.version} in {model.folder}")
         write_result(figures.filter(version=model.version), "table")
 
@@ -384,7 +384,7 @@ def _model_folder(settings: Settings, ref: str | None) -> Path:
     if ref == SHIPPED or (ref != CHAMPION and Path(ref).is_dir()):
         return resolve(ref).folder
     try:
-        return resolve_in(settings.warehouse_url, ref).folder
+        return resolve_in(settings.warehouse_at, ref).folder
     except RunError as error:
         if ref != CHAMPION:
             raise

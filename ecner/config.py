@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 from zoneinfo import available_timezones
 
 import yaml
@@ -63,9 +63,9 @@ def _from_seconds(value: object) -> object:
     return float(value) if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value) else value
 
 
-def _local_folder(uri: str) -> str:
-    if "://" in uri:
-        raise ValueError("expected a folder of a file system that is mounted here, not a URL")
+def _folder_or_s3(uri: str) -> str:
+    if "://" in uri and not re.match(r"s3://[^/]+", uri):
+        raise ValueError("expected a folder of a file system that is mounted here, or s3://bucket/folder")
     return uri
 
 
@@ -79,6 +79,16 @@ Projections = tuple[Literal["query", "key", "value", "output"], ...]
 Layers = Annotated[tuple[Annotated[int, Field(ge=0)], ...] | None, BeforeValidator(_list_from_json)]
 
 
+class Address(NamedTuple):
+    """A warehouse's SQLAlchemy URL, which may hold a password, and schema."""
+
+    url: str
+    schema: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Address({redacted(self.url)!r}, {self.schema!r})"
+
+
 class Section(BaseModel):
     """Base of the sections: frozen, unknown keys are errors, values are never echoed in error messages."""
 
@@ -90,7 +100,8 @@ class Section(BaseModel):
         """A section in which every line is commented out is null in YAML."""
         if not isinstance(values, dict):
             return values
-        return {key: value for key, value in values.items() if value is not None or key not in cls.model_fields}
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        return {key: value for key, value in values.items() if value is not None or key not in known}
 
 
 class SourceColumns(Section):
@@ -102,16 +113,26 @@ class SourceColumns(Section):
     rating: Text = "rating"
     created_at: Text = "created_at"
     updated_at: Text = "updated_at"
+    deleted: Text = "deleted"
 
 
 class SourceSettings(Section):
     """Where raw reviews come from, and how they are read incrementally."""
 
     uri: Secret | None = None
+    endpoint: Text | None = None
+    table: Text | None = None
+    query: Text | None = None
     columns: SourceColumns = SourceColumns()
     watermark_column: Text | None = None
     lookback: Duration = timedelta(days=1)
     time_zone: TimeZone = "UTC"
+
+    @model_validator(mode="after")
+    def _one_of_table_and_query(self) -> Self:
+        if self.table and self.query:
+            raise ValueError("both table and query are set: expected one of them, for a database")
+        return self
 
     @property
     def is_sample(self) -> bool:
@@ -125,15 +146,22 @@ class SourceSettings(Section):
 
 
 class WarehouseSettings(Section):
-    """The database that the tables are written to."""
+    """The database that the tables are written to, and the schema of it; unset is the connection's default one."""
 
     url: Secret | None = None
+    schema_: Annotated[Text | None, Field(alias="schema")] = None  # pydantic's models have a method of that name
 
 
 class LakeSettings(Section):
-    """The folder of run files (rows, shards, spans), and how long those of ended runs are kept."""
+    """The place of run files (rows, shards, spans), day copies and model versions, on disk or on ``s3://``.
 
-    uri: Annotated[Text, AfterValidator(_local_folder)] = "ecner-data/lake"
+    ``endpoint`` is that of an object store other than AWS; ``cache`` is the folder here where a lake on an object
+    store keeps models while they are used.
+    """
+
+    uri: Annotated[Text, AfterValidator(_folder_or_s3)] = "ecner-data/lake"
+    endpoint: Text | None = None
+    cache: Path = Path("ecner-data/cache")
     keep_days: Annotated[int, Field(ge=0)] = 7
 
 
@@ -160,11 +188,22 @@ class ModelSettings(Section):
 
 
 class RunSettings(Section):
-    """How a night is cut and when it refuses to publish."""
+    """How a night is cut, where its shards are read, and when it refuses to publish.
+
+    ``runner`` is for flows: ``address`` names its cluster, unset is one made here of ``workers`` processes. A night
+    holds the warehouse's lease, which lasts ``lease_seconds`` beyond its last sign of life; where another night holds
+    it, this one waits for ``wait_seconds`` at most.
+    """
 
     shards: Annotated[int, Field(ge=1, le=4096)] = 4
     max_batch_chars: Annotated[int, Field(ge=512)] | None = None
+    runner: Literal["local", "ray", "dask"] = "local"
+    address: Secret | None = None
+    workers: Annotated[int, Field(ge=1)] | None = None
     time_zone: TimeZone = "UTC"
+    lease_seconds: Annotated[float, Field(ge=1)] = 300
+    wait_seconds: Annotated[float, Field(ge=0)] = 0
+    max_rejected_share: Share = 1.0
 
 
 class LoraSettings(Section):
@@ -284,11 +323,12 @@ class Settings(Section):
     drift: DriftSettings = DriftSettings()
 
     @property
-    def warehouse_url(self) -> str:
-        """The warehouse's SQLAlchemy URL; the sample has a file of its own beside the default one."""
+    def warehouse_at(self) -> Address:
+        """Where the warehouse is; the sample has a file of its own beside the default one."""
         if self.warehouse.url is not None:
-            return self.warehouse.url.get_secret_value()
-        return f"sqlite:///ecner-data/{'sample' if self.source.is_sample else 'warehouse'}.db"
+            return Address(self.warehouse.url.get_secret_value(), self.warehouse.schema_)
+        name = "sample" if self.source.is_sample else "warehouse"
+        return Address(f"sqlite:///ecner-data/{name}.db", self.warehouse.schema_)
 
 
 def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:

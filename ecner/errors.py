@@ -21,5 +21,13 @@ class RunError(EcnerError):
     """A run that started and could not end; its ledger row says why."""
 
 
+class TransientError(RunError):
+    """Something outside failed that may work a moment later: a lost connection, a lock, a busy store. Worth a retry."""
+
+
+class LeaseError(RunError):
+    """The warehouse is held by another run, or this run's hold on it was lost."""
+
+
 class ModelError(EcnerError):
     """A model folder that is missing, incomplete or does not fit what is asked of it."""

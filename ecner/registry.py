@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from ecner.config import Address
 from ecner.errors import ModelError, UsageError
 from ecner.labels import tag_label
 from ecner.model.manifest import identity
@@ -51,7 +52,7 @@ def resolve(ref: str, reader: Reader | None = None) -> ModelVersion:
     return _in_folder(Path(ref))
 
 
-def resolve_in(warehouse_url: str, ref: str) -> ModelVersion:
+def resolve_in(warehouse: Address, ref: str) -> ModelVersion:
     """The model that a reference means, by a warehouse that is looked at where there is one, but not made.
 
     Raises:
@@ -60,7 +61,7 @@ def resolve_in(warehouse_url: str, ref: str) -> ModelVersion:
         RunError: the warehouse cannot be reached.
     """
     try:
-        versions = run_query(warehouse_url, None, "model_versions")
+        versions = run_query(*warehouse, "model_versions")
     except UsageError:
         return resolve(ref)
     return find(versions, ref) or resolve(ref)

@@ -146,7 +146,7 @@ TABLES: Mapping[str, Table] = {
             *_int("start_char", "end_char"),
             Column("confidence", "float"),
             *_text("text_hash", "model_version", "run_id"),
-            indexes=(("entity_type", "canonical"), ("review_date",)),
+            indexes=(("entity_type", "canonical"), ("review_date", "review_id")),
         ),
         _table(
             "review_coverage",
@@ -158,7 +158,7 @@ TABLES: Mapping[str, Table] = {
             Column("review_date", "date"),
             *_int("chars", "chars_read", "windows", "mention_count"),
             *_text("text_hash", "fingerprint", "model_version", "run_id"),
-            indexes=(("review_date",),),
+            indexes=(("review_date",), ("text_hash",)),
         ),
         _table(
             "entity_daily",
@@ -218,6 +218,7 @@ TABLES: Mapping[str, Table] = {
             _nullable("model_version"),
             _nullable("error"),
             _nullable("publish_hash"),
+            _nullable("reviews_deleted", "int"),
         ),
         _table(
             "model_versions",
@@ -286,6 +287,27 @@ TABLES: Mapping[str, Table] = {
             *(_nullable(name) for name in ("review_id", "text", "spans", "label", "annotator")),
             _nullable("labelled_at", "time"),
         ),
+        # What was removed, by a hash of its id or text: reviews that the source deleted, which a newer row brings back,
+        # and forgotten ones, which nothing does.
+        _table(
+            "tombstones",
+            _key("kind"),
+            _key("hash"),
+            _nullable("updated_at", "time"),
+            Column("removed_at", "time"),
+        ),
+        # Who may write: one run at a time. The token grows with every holder, so that one who was taken for dead is
+        # known at its commit.
+        _table(
+            "leases",
+            _key("name"),
+            _nullable("holder"),
+            *_int("token"),
+            Column("expires_at", "time"),
+            _nullable("process"),
+        ),
+        # Days whose copies in the lake are older than the tables.
+        _table("stale_copies", _key("review_date", "date")),
         # Days with reviews and a week to either side, so that the week before a covered week is always there.
         _table("calendar", _key("date", "date"), Column("week_start", "date"), Column("month_start", "date")),
     )

@@ -34,10 +34,10 @@ def test_the_default_reads_the_sample_into_a_warehouse_of_its_own():
     defaults = load_settings(environ={})
     assert defaults.source.is_sample
     assert defaults.source.location.endswith("assets/sample/reviews.parquet")
-    assert defaults.warehouse_url == "sqlite:///ecner-data/sample.db"
+    assert defaults.warehouse_at.url == "sqlite:///ecner-data/sample.db"
     own = load_settings(environ={"ECNER_SOURCE__URI": "reviews"})
     assert not own.source.is_sample
-    assert own.warehouse_url == "sqlite:///ecner-data/warehouse.db"
+    assert own.warehouse_at.url == "sqlite:///ecner-data/warehouse.db"
 
 
 def test_a_variable_goes_over_the_file_and_the_file_over_the_default(tmp_path):
@@ -239,7 +239,7 @@ def test_no_message_tells_a_secret(text, tmp_path):
 def test_no_print_of_the_settings_tells_a_secret():
     url = f"postgresql://u:{SECRET}@h/d"
     read = load_settings(environ={"ECNER_WAREHOUSE__URL": url, "ECNER_SOURCE__URI": url})
-    assert read.warehouse_url == url
+    assert read.warehouse_at.url == url
     assert read.source.location == url
     for shown in (str(read), repr(read), f"{read.source}", read.model_dump_json(), str(read.model_dump())):
         assert SECRET not in shown

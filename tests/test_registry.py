@@ -3,6 +3,7 @@ import json
 import pytest
 
 from ecner import registry, resources
+from ecner.config import Address
 from ecner.errors import ModelError, UsageError
 from ecner.registry import find, register, resolve, resolve_in
 from ecner.resources import asset
@@ -113,11 +114,11 @@ def test_registering_twice_changes_nothing(assets, warehouse):
 
 def test_a_warehouse_that_is_looked_at_is_not_made(assets, tmp_path):
     url = f"sqlite:///{tmp_path}/none/warehouse.db"
-    assert resolve_in(url, "champion") == resolve("default")
+    assert resolve_in(Address(url), "champion") == resolve("default")
     with pytest.raises(UsageError, match="no model 'nosuch'"):
-        resolve_in(url, "nosuch")
+        resolve_in(Address(url), "nosuch")
     Warehouse(f"sqlite:///{tmp_path}/empty.db").migrate()
-    assert resolve_in(f"sqlite:///{tmp_path}/empty.db", "champion") == resolve("default")
+    assert resolve_in(Address(f"sqlite:///{tmp_path}/empty.db"), "champion") == resolve("default")
     assert not (tmp_path / "none").exists()
 
 
@@ -130,7 +131,7 @@ def test_a_folder_becomes_a_candidate_and_is_found_by_its_version(assets, wareho
         own.version: "candidate",
     }
     with warehouse.connect() as reader:
-        assert resolve(own.version, reader) == resolve_in(url, own.version) == own
+        assert resolve(own.version, reader) == resolve_in(Address(url), own.version) == own
         assert resolve("champion", reader).uri == "default"
         assert reader.read("model_evaluations", where={"version": own.version}).is_empty()
 

@@ -127,14 +127,14 @@ class Report:
 
 def make_report(settings: Settings, warehouse: Warehouse, plan: Plan, extracted: Sequence[Extracted]) -> Report:
     """Looks at the warehouse once more, after the commit, and sums the run up."""
-    url = settings.warehouse_url
+    address = settings.warehouse_at
     with warehouse.connect() as reader:
         run = reader.read("extraction_runs", where={"run_id": plan.run_id}, columns=["mentions_out"])
         drift = reader.read("drift_metrics", where={"run_id": plan.run_id, "drifted": 1}, order_by=_DRIFT_ORDER)
         rejected = reader.read("rejected_reviews", where={"run_id": plan.run_id}, columns=["reason"])
     counts = rejected.group_by("reason").len().sort("reason")
-    period = run_query(url, None, _PERIOD).row(0, named=True)
-    found = run_query(url, None, _FOUND)
+    period = run_query(*address, _PERIOD).row(0, named=True)
+    found = run_query(*address, _FOUND)
     return Report(
         plan=plan,
         mentions=run["mentions_out"][0],
@@ -144,7 +144,7 @@ def make_report(settings: Settings, warehouse: Warehouse, plan: Plan, extracted:
         top={
             entity_type: found.filter(pl.col("entity_type") == entity_type).drop("entity_type") for entity_type in TYPES
         },
-        movers=run_query(url, None, _MOVED),
+        movers=run_query(*address, _MOVED),
         drift=drift,
         chars=sum(part.chars for part in extracted if part.seconds["total"]),
         seconds={name: sum(part.seconds[name] for part in extracted) for name in ("total", "forward", "decode")},

@@ -114,14 +114,14 @@ def prepare(settings: Settings, selection: Selection) -> Night:
         DataError: the source cannot be read.
         ModelError: the model's folder is not one.
     """
-    model = resolve_in(settings.warehouse_url, settings.model.ref)
+    model = resolve_in(settings.warehouse_at, settings.model.ref)
     _pinned(settings, model)
     _check_thresholds(settings.model, model)
     return Night(
         settings=settings,
         selection=selection,
         source=open_source(settings.source),
-        warehouse=Warehouse(settings.warehouse_url),
+        warehouse=Warehouse(*settings.warehouse_at),
         rules=Rules.of(settings.model),
         run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
     )

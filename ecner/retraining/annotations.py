@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from ecner.config import Settings, SourceSettings, redacted
+from ecner.config import Address, Settings, SourceSettings, redacted
 from ecner.data.rows import LabelledText, RowProblem, shown
 from ecner.errors import DataError, UsageError
 from ecner.labels import Span
@@ -68,7 +68,7 @@ def read_annotations(settings: Settings) -> Annotations:
         DataError: the table holds a value of another kind than its columns.
         RunError: the warehouse or the source failed on the way.
     """
-    return settle(_with_texts(_read_table(settings.warehouse_url), settings.source))
+    return settle(_with_texts(_read_table(settings.warehouse_at), settings.source))
 
 
 def settle(rows: pl.DataFrame) -> Annotations:
@@ -176,15 +176,15 @@ def _counted(problems: Sequence[tuple[str, str]]) -> Iterator[Rejection]:
         yield Rejection(rule, len(found), min(found))
 
 
-def _read_table(url: str) -> pl.DataFrame:
-    file = database_file(parse_url(url, None))
+def _read_table(address: Address) -> pl.DataFrame:
+    file = database_file(parse_url(*address))
     if file is not None and not file.is_file():  # to connect would make it
         raise UsageError(f"train.annotations is on, but there is no warehouse {file}; check warehouse.url")
-    with Warehouse(url).connect() as reader:
-        if not is_current(reader.connection, None):
+    with Warehouse(*address).connect() as reader:
+        if not is_current(reader.connection, address.schema):
             raise UsageError(
-                f"the warehouse {redacted(url)} has no up-to-date table {_TABLE}: ecner extract and ecner retrain "
-                "bring it up to date; or check warehouse.url"
+                f"the warehouse {redacted(address.url)} has no up-to-date table {_TABLE}: ecner extract and "
+                "ecner retrain bring it up to date; or check warehouse.url"
             )
         try:
             return reader.read(_TABLE)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ecner.config import Settings
+from ecner.config import Address, Settings
 from ecner.errors import ModelError, UsageError
 from ecner.inference.reader import Reader
 from ecner.nightly.extract import span_frame
@@ -43,25 +43,25 @@ class Bridge:
     problem: str = ""
 
 
-def find_champion(warehouse_url: str) -> Champion:
+def find_champion(warehouse: Address) -> Champion:
     """The champion by a warehouse that is looked at where there is one, whether its files are there or not.
 
     Raises:
         ModelError: the shipped model is damaged, and no other was ever champion.
     """
     try:
-        model = resolve_in(warehouse_url, CHAMPION)
+        model = resolve_in(warehouse, CHAMPION)
     except ModelError as error:
-        if (version := _leading_version(warehouse_url)) is None:
+        if (version := _leading_version(warehouse)) is None:
             raise
         return Champion(version, None, str(error))
     return Champion(model.version, model)
 
 
-def _leading_version(warehouse_url: str) -> str | None:
+def _leading_version(warehouse: Address) -> str | None:
     """The champion's version by the registry alone."""
     try:
-        versions = run_query(warehouse_url, None, "model_versions")
+        versions = run_query(*warehouse, "model_versions")
     except UsageError:  # no warehouse yet
         return None
     return next(iter(versions.filter(status=CHAMPION)["version"]), None)

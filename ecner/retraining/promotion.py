@@ -7,7 +7,7 @@ from typing import Literal
 
 import polars as pl
 
-from ecner.config import Settings
+from ecner.config import Address, Settings
 from ecner.errors import RunError, UsageError
 from ecner.registry import CHAMPION, SHIPPED, ModelVersion, register, resolve, resolve_in
 from ecner.retraining.bridge import WHOLE_TYPE, Bridge, find_champion, read_bridge
@@ -50,8 +50,8 @@ def promote(settings: Settings, ref: str) -> Promotion:
         ModelError: its files are gone, or are now others.
         RunError: somebody else changed the champion meanwhile, or the warehouse failed. Nothing has changed.
     """
-    new = resolve_in(settings.warehouse_url, ref)
-    champion = find_champion(settings.warehouse_url)
+    new = resolve_in(settings.warehouse_at, ref)
+    champion = find_champion(settings.warehouse_at)
     if new.version == champion.version:
         if champion.model is None:  # it could not be read where it was, but can be here
             _find_again(settings, new)
@@ -66,8 +66,8 @@ def rollback(settings: Settings) -> Promotion:
         UsageError: there is none.
         ModelError, RunError: as promote.
     """
-    new = _resolve_former(settings.warehouse_url, _previous_version(settings.warehouse_url))
-    champion = find_champion(settings.warehouse_url)
+    new = _resolve_former(settings.warehouse_at, _previous_version(settings.warehouse_at))
+    champion = find_champion(settings.warehouse_at)
     return _enter(settings, read_bridge(settings, champion, new), "rollback")
 
 
@@ -93,20 +93,20 @@ def enter_promotion(transaction: Transaction, bridge: Bridge, *, action: Action 
 
 
 def _enter(settings: Settings, bridge: Bridge, action: Action) -> Promotion:
-    warehouse = Warehouse(settings.warehouse_url)
+    warehouse = Warehouse(*settings.warehouse_at)
     warehouse.migrate()
     with warehouse.begin() as transaction:
         return enter_promotion(transaction, bridge, action=action)
 
 
 def _find_again(settings: Settings, moved: ModelVersion) -> None:
-    with Warehouse(settings.warehouse_url).begin() as transaction:
+    with Warehouse(*settings.warehouse_at).begin() as transaction:
         register(transaction, moved)
 
 
-def _previous_version(warehouse_url: str) -> str:
+def _previous_version(address: Address) -> str:
     """What the newest promotion still standing took the place of: the history is a stack."""
-    history = run_query(warehouse_url, None, "model_promotions").sort("promotion_no")
+    history = run_query(*address, "model_promotions").sort("promotion_no")
     standing: list[str | None] = []
     for action, previous in history.select("action", "previous_version").iter_rows():
         if action == "promotion":
@@ -121,10 +121,10 @@ def _previous_version(warehouse_url: str) -> str:
     return standing[-1]
 
 
-def _resolve_former(warehouse_url: str, version: str) -> ModelVersion:
+def _resolve_former(address: Address, version: str) -> ModelVersion:
     """A former champion; where it was a shipped model, that is the one of this installation."""
-    former = run_query(warehouse_url, None, "model_versions").filter(version=version)
-    return resolve(SHIPPED) if SHIPPED in former["uri"] else resolve_in(warehouse_url, version)
+    former = run_query(*address, "model_versions").filter(version=version)
+    return resolve(SHIPPED) if SHIPPED in former["uri"] else resolve_in(address, version)
 
 
 def _append_history(transaction: Transaction, bridge: Bridge, action: Action) -> None:

@@ -41,7 +41,7 @@ class Retrain:
     def snapshot(self) -> Snapshot:
         """Stage 1: the labels, settled and written once."""
         if self.settings.train.annotations:  # the table may not be there yet, and is then empty
-            Warehouse(self.settings.warehouse_url).migrate()
+            Warehouse(*self.settings.warehouse_at).migrate()
         return take_snapshot(self.settings)
 
     def train(self, snapshot: Snapshot) -> Candidate:
@@ -50,8 +50,8 @@ class Retrain:
 
     def compare(self, snapshot: Snapshot, candidate: Candidate) -> "Compared":
         """Stage 3: champion and challenger on the same test rows."""
-        new = resolve_in(self.settings.warehouse_url, candidate.folder)
-        champion = find_champion(self.settings.warehouse_url)
+        new = resolve_in(self.settings.warehouse_at, candidate.folder)
+        champion = find_champion(self.settings.warehouse_at)
         apart = _why_apart(champion, new)
         comparison = compare(
             self._contender(new),
@@ -66,7 +66,7 @@ class Retrain:
 
     def decide(self, snapshot: Snapshot, candidate: Candidate, compared: "Compared") -> Verdict:
         """Stage 4: the gate; the version, its figures and the decisions enter the warehouse, with the promotion."""
-        Warehouse(self.settings.warehouse_url).migrate()
+        Warehouse(*self.settings.warehouse_at).migrate()
         verdict = decide(self.settings, compared.new, compared.champion, compared.comparison, apart=compared.apart)
         work = Path(candidate.work)
         around = Surroundings(
@@ -122,7 +122,7 @@ def prepare(settings: Settings) -> Retrain:
     if chosen.labels:
         read_label_set(chosen.labels)
     open_source(settings.source)  # of the recent reviews that both models will read
-    Warehouse(settings.warehouse_url)
+    Warehouse(*settings.warehouse_at)
     return Retrain(settings)
 
 

@@ -245,7 +245,7 @@ def _sources(settings: Settings, annotations: Annotations) -> dict[str, object]:
     files = {TRAIN: named.train, DEV: named.dev, TEST: named.test}
     sources: dict[str, object] = {split: [str(path.absolute()) for path in paths] for split, paths in files.items()}
     if named.annotations:
-        warehouse = Warehouse(settings.warehouse_url).location
+        warehouse = Warehouse(*settings.warehouse_at).location
         sources[ANNOTATIONS] = {"warehouse": warehouse, "rows": annotations.rows, "texts": len(annotations.texts)}
     return sources
 

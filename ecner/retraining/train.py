@@ -129,7 +129,7 @@ def base_model(settings: Settings) -> tuple[str, ModelVersion | None]:
     if ref not in {SHIPPED, CHAMPION} and Path(ref).is_dir() and not is_tagger(Path(ref)):
         return ref, None
     try:
-        model = resolve_in(settings.warehouse_url, ref)
+        model = resolve_in(settings.warehouse_at, ref)
     except UsageError as error:
         if _HUB_NAME.fullmatch(ref) and not _VERSION_ID.search(ref):
             return ref, None

@@ -72,7 +72,7 @@ def decide(settings: Settings, new: ModelVersion, champion: Champion, comparison
     Raises:
         RunError: the champion was changed meanwhile, or the warehouse failed. Nothing was entered: run again.
     """
-    warehouse = Warehouse(settings.warehouse_url)
+    warehouse = Warehouse(*settings.warehouse_at)
     with warehouse.connect() as reader:
         known = reader.read("model_versions", where={"version": new.version}, columns=["status"])
     verdict = _verdict(settings, new, champion, comparison, apart, led_before="archived" in known["status"])

@@ -55,5 +55,5 @@ def _row(random: Random) -> dict[str, Any]:
 
 def read(settings: Settings, table: str) -> Any:
     """A table of the warehouse."""
-    with Warehouse(settings.warehouse_url).connect() as reader:
+    with Warehouse(*settings.warehouse_at).connect() as reader:
         return reader.read(table)

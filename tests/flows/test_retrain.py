@@ -60,7 +60,7 @@ def test_a_retrain_with_prefect_gives_the_verdict_of_one_without(here, tmp_path,
     crown(settings, place / "tiny")
     verdict = run_retrain(prepare(settings))
     assert told(verdict.to_text()) == by_flow
-    assert resolve_in(settings.warehouse_url, verdict.version).version == verdict.version
+    assert resolve_in(settings.warehouse_at, verdict.version).version == verdict.version
     entered = read(settings, "model_versions").filter(pl.col("parent").is_not_null())
     assert entered["version"].to_list() == [verdict.version]
 

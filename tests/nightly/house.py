@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from ecner.config import Settings
+from ecner.config import Address, Settings
 from ecner.nightly.plan import Selection
 from ecner.nightly.report import Report
 from ecner.nightly.run import Night, prepare, run_night
@@ -21,20 +21,25 @@ class House:
     folder: Path
     model: Path
     database: str | None = None
+    schema: str | None = None
 
     @property
     def url(self) -> str:
         return self.database or f"sqlite:///{self.folder}/warehouse.db"
 
     @property
+    def address(self) -> Address:
+        return Address(self.url, self.schema)
+
+    @property
     def warehouse(self) -> Warehouse:
-        return Warehouse(self.url)
+        return Warehouse(*self.address)
 
     def settings(self, source: Path | str, /, **sections: dict[str, Any]) -> Settings:
         """Settings of a night over a source; sections lie over those of the house."""
         base: dict[str, dict[str, Any]] = {
             "source": {"uri": str(source)},
-            "warehouse": {"url": self.url},
+            "warehouse": {"url": self.url, "schema": self.schema},
             "lake": {"uri": str(self.folder / "lake")},
             "model": {"ref": str(self.model), "device": "cpu"},
             "run": {"shards": 2},
@@ -48,7 +53,7 @@ class House:
         return run_night(self.prepare(source, selection, **sections))
 
     def tables(self) -> Tables:
-        return read_tables(self.url)
+        return read_tables(*self.address)
 
     def read(self, table: str, **where: object) -> pl.DataFrame:
         with self.warehouse.connect() as reader:

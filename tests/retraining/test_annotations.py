@@ -193,7 +193,7 @@ def settings(tmp_path):
 
 
 def fill(settings, *rows: dict[str, object]):
-    warehouse = Warehouse(settings.warehouse_url)
+    warehouse = Warehouse(*settings.warehouse_at)
     warehouse.migrate()
     with warehouse.begin() as transaction:
         transaction.append("annotations", frame(rows))

@@ -77,7 +77,7 @@ def processes():
 )
 def test_a_killed_retrain_goes_on_and_registers_one_version(house, configured, processes, shipped, point):
     settings = configured(epochs=3)
-    secrets = {"source": {"uri": settings.source.location}, "warehouse": {"url": settings.warehouse_url}}
+    secrets = {"source": {"uri": settings.source.location}, "warehouse": {"url": settings.warehouse_at.url}}
     plain = json.dumps(settings.model_dump(mode="json", exclude_unset=True) | secrets)
     process = processes.Process(target=retrain, args=(plain, str(shipped.parent), point))
     process.start()

@@ -144,7 +144,7 @@ def test_a_night_during_a_promotion_writes_one_version(house, folders, source):
         night.publish(plan, [night.extract(shard, plan) for shard in plan.shards])
     assert house.read("review_coverage")["model_version"].unique().to_list() == [old]
     assert house.read("mentions")["model_version"].unique().to_list() == [old]
-    assert find_champion(house.url).version == new
+    assert find_champion(house.address).version == new
     assert run_night(house.prepare(source, model=MODEL)).plan.model.version == new
 
 
@@ -178,7 +178,7 @@ def test_a_rollback_to_a_shipped_model_leads_to_that_of_this_installation(
     shutil.copytree(folders[2], tmp_path / "newer/model")
     monkeypatch.setattr(registry, "asset", (tmp_path / "newer").joinpath)
     assert rollback(settings).version == resolve("default").version
-    assert find_champion(house.url).model == resolve("default")
+    assert find_champion(house.address).model == resolve("default")
 
 
 @pytest.mark.parametrize("ref", ["default", "champion"])
@@ -345,7 +345,7 @@ def test_the_models_read_each_text_once(house, folders, tmp_path, monkeypatch):
     settings = configured(house, write(tmp_path / "same.parquet", rows))
     read, really = [], Reader.read
     monkeypatch.setattr(Reader, "read", lambda self, texts: read.append(len(texts)) or really(self, texts))
-    bridge = read_bridge(settings, find_champion(house.url), resolve(str(folders[1])))
+    bridge = read_bridge(settings, find_champion(house.address), resolve(str(folders[1])))
     assert read == [1, 1]
     counts = bridge.counts.select("old_count", "new_count").to_numpy()
     assert (counts % SAMPLE == 0).all()

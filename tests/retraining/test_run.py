@@ -124,9 +124,9 @@ def test_a_lake_that_was_moved_is_found_again(house, configured):
     lake = house.folder / "lake"
     lake.rename(house.folder / "moved")
     with pytest.raises(ModelError, match=r"if it was moved, ecner models promote FOLDER"):
-        resolve_in(house.url, "champion")
+        resolve_in(house.address, "champion")
     promote(configured(), str(house.folder / "moved/models" / version))
-    assert resolve_in(house.url, "champion").folder == house.folder / "moved/models" / version
+    assert resolve_in(house.address, "champion").folder == house.folder / "moved/models" / version
 
 
 def test_one_training_is_done_by_one_process(configured, monkeypatch):
@@ -156,7 +156,7 @@ def test_a_changed_recipe_is_another_training(house, configured):
 
 def test_an_adapter_is_read_the_same_in_a_fresh_process(house, configured, labels):
     verdict = retrained(configured(promote=False))
-    folder = resolve_in(house.url, verdict.version).folder
+    folder = resolve_in(house.address, verdict.version).folder
     data = labels / "dev.jsonl"
     reader = Reader(Checkpoint.load(folder), device="cpu")
     spans = reader.read([text.text for text in read_corpus(data).texts]).spans(reader.tag_set.labels)
@@ -167,7 +167,7 @@ def test_an_adapter_is_read_the_same_in_a_fresh_process(house, configured, label
 
 def test_a_flipped_byte_in_any_file_of_a_version_is_refused(house, configured):
     verdict = retrained(configured(promote=False))
-    folder = resolve_in(house.url, verdict.version).folder
+    folder = resolve_in(house.address, verdict.version).folder
     base = folder.parent / json.loads((folder / "version.json").read_text())["base"]
     files = sorted([*folder.iterdir(), *base.iterdir()])
     assert len(files) >= 11
@@ -176,9 +176,9 @@ def test_a_flipped_byte_in_any_file_of_a_version_is_refused(house, configured):
         place = random.Random(path.name).randrange(len(content))
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
         with pytest.raises(ModelError, match="back"):
-            Checkpoint.load(resolve_in(house.url, verdict.version).folder)
+            Checkpoint.load(resolve_in(house.address, verdict.version).folder)
         path.write_bytes(content)
-    Checkpoint.load(resolve_in(house.url, verdict.version).folder)
+    Checkpoint.load(resolve_in(house.address, verdict.version).folder)
 
 
 def test_a_challenger_trained_on_shuffled_labels_is_refused(house, configured, labels, tmp_path):
@@ -213,7 +213,7 @@ def test_other_labels_are_not_comparable_and_wait(house, configured, labels, sou
     assert verdict.outcome == "not comparable"
     assert "PERSON" in verdict.reason
     assert statuses(house)[verdict.version] == "candidate"
-    model = resolve_in(house.url, verdict.version)
+    model = resolve_in(house.address, verdict.version)
     assert Checkpoint.load(model.folder).tagger.config.tag_set.ids["O"] == 8
     report = house.night(source, model={"ref": verdict.version, "device": "cpu"})
     assert house.run(report)["model_version"] == verdict.version
