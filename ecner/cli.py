@@ -21,7 +21,7 @@ from ecner.errors import EcnerError, RunError, UsageError
 
 if TYPE_CHECKING:
     from ecner.inference.reader import Reader
-    from ecner.nightly.plan import Selection
+    from ecner.nightly.scope import Selection
 
 PLAIN: Any = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
 app = typer.Typer(
@@ -109,6 +109,23 @@ def retrain(
 
         settings = with_labels(load_settings(config), train_files, dev_files, test_files)
         typer.echo(run_retrain(prepare(settings), tell=partial(typer.echo, err=True)).to_text())
+
+
+@app.command()
+def forget(
+    review_id: Annotated[str, typer.Argument(help="The review's id in the source.")],
+    config: ConfigOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Removes a review for good: from tables, day copies, run files and label snapshots; no later run takes it in.
+
+    \b
+    Example: ecner forget R0001 --config nightly.yaml
+    """
+    with user_errors(debug=debug):
+        from ecner.forget import forget as run_forget
+
+        typer.echo(run_forget(load_settings(config), review_id).to_text())
 
 
 @app.command()
@@ -296,8 +313,9 @@ def models_show(
         from ecner.storage.output import write_result
         from ecner.storage.query import run_query
 
-        address = load_settings(config).warehouse_at
-        model = resolve_in(address, ref)
+        settings = load_settings(config)
+        address = settings.warehouse_at
+        model = resolve_in(address, ref, settings.lake)
         figures = run_query(*address, "select * from model_quality order by dataset, metric, entity_type")
         typer.echo(f"{model.version} in {model.folder}")
         write_result(figures.filter(version=model.version), "table")
@@ -353,7 +371,7 @@ def make_selection(first: datetime | None, last: datetime | None, *, full: bool)
     Raises:
         UsageError: the dates are in the wrong order.
     """
-    from ecner.nightly.plan import Selection
+    from ecner.nightly.scope import Selection
 
     if first and last and first > last:
         raise UsageError(f"--from {first:%F} is after --to {last:%F}: expected a range of dates")
@@ -382,9 +400,9 @@ def _model_folder(settings: Settings, ref: str | None) -> Path:
 
     ref = ref or settings.model.ref
     if ref == SHIPPED or (ref != CHAMPION and Path(ref).is_dir()):
-        return resolve(ref).folder
+        return resolve(ref, lake=settings.lake).folder
     try:
-        return resolve_in(settings.warehouse_at, ref).folder
+        return resolve_in(settings.warehouse_at, ref, settings.lake).folder
     except RunError as error:
         if ref != CHAMPION:
             raise

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from ecner.config import Address
+from ecner.config import Address, LakeSettings
 from ecner.errors import ModelError, UsageError
 from ecner.labels import tag_label
 from ecner.model.manifest import identity
@@ -18,6 +18,7 @@ from ecner.resources import asset
 from ecner.schema import TABLES
 from ecner.storage.query import run_query
 from ecner.storage.transaction import Reader, Transaction
+from ecner.transfer import fetch
 
 SHIPPED = "default"
 CHAMPION = "champion"
@@ -27,32 +28,34 @@ _WEIGHTS, _CONFIG, _VERSION = "model.safetensors", "config.json", "version.json"
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A model under the name that its mentions carry."""
+    """A model under the name that its mentions carry; ``uri`` leads to it from any machine, ``folder`` from here."""
 
     version: str
     folder: Path
     uri: str
 
 
-def resolve(ref: str, reader: Reader | None = None) -> ModelVersion:
+def resolve(ref: str, reader: Reader | None = None, lake: LakeSettings | None = None) -> ModelVersion:
     """The model that a reference means; without a warehouse the champion is the shipped model.
+
+    One that lies on an object store is fetched into lake.cache.
 
     Raises:
         UsageError: no such version or folder.
         ModelError: the folder does not hold the model, or no longer.
     """
-    if reader is not None and (model := find(reader.read("model_versions"), ref)):
+    if reader is not None and (model := find(reader.read("model_versions"), ref, lake)):
         return model
     if ref in {SHIPPED, CHAMPION}:
         return _shipped()
-    if not Path(ref).is_dir():
+    if not _is_remote(ref) and not Path(ref).is_dir():
         raise UsageError(
             f"no model {ref!r}: expected {SHIPPED}, {CHAMPION}, a version id of this warehouse, or a model folder"
         )
-    return _in_folder(Path(ref))
+    return _at(ref, lake)
 
 
-def resolve_in(warehouse: Address, ref: str) -> ModelVersion:
+def resolve_in(warehouse: Address, ref: str, lake: LakeSettings | None = None) -> ModelVersion:
     """The model that a reference means, by a warehouse that is looked at where there is one, but not made.
 
     Raises:
@@ -63,16 +66,17 @@ def resolve_in(warehouse: Address, ref: str) -> ModelVersion:
     try:
         versions = run_query(*warehouse, "model_versions")
     except UsageError:
-        return resolve(ref)
-    return find(versions, ref) or resolve(ref)
+        return resolve(ref, lake=lake)
+    return find(versions, ref, lake) or resolve(ref, lake=lake)
 
 
-def find(versions: pl.DataFrame, ref: str) -> ModelVersion | None:
+def find(versions: pl.DataFrame, ref: str, lake: LakeSettings | None = None) -> ModelVersion | None:
     """The registered model that a reference means. As the champion, the shipped model is that of this installation.
 
     Args:
         versions: the table model_versions.
         ref: champion or a version id.
+        lake: where an object store answers, and where its models are kept here.
 
     Raises:
         ModelError: the weights are gone, or are now others.
@@ -81,16 +85,28 @@ def find(versions: pl.DataFrame, ref: str) -> ModelVersion | None:
     if rows.is_empty():
         return None
     version, uri = rows.select("version", "uri").row(0)
-    if uri != SHIPPED and not Path(uri).is_dir():
+    if uri != SHIPPED and not _is_remote(uri) and not Path(uri).is_dir():
         raise ModelError(
             f"{version} is gone: there is no folder {uri}; put it back or, if it was moved, ecner models promote FOLDER"
         )
-    model = _shipped() if uri == SHIPPED else _in_folder(Path(uri))
+    model = _at(uri, lake)
     if model.version != version and (ref, uri) != (CHAMPION, SHIPPED):
         raise ModelError(
             f"the weights of {version} are gone: {model.folder} holds {model.version}; put them back, or name another"
         )
     return model
+
+
+def folder_of(uri: str, lake: LakeSettings | None = None) -> Path:
+    """The folder here of a model by its address, on whatever machine: the shipped one, a path, or ``s3://``.
+
+    Raises:
+        ModelError: what lies on the object store is not the model.
+        RunError: the object store failed on the way.
+    """
+    if uri == SHIPPED:
+        return asset("model")
+    return fetch(uri, lake or LakeSettings()) if _is_remote(uri) else Path(uri)
 
 
 def register(transaction: Transaction, model: ModelVersion) -> None:
@@ -163,11 +179,17 @@ def _shipped() -> ModelVersion:
     return ModelVersion(f"shipped-{_digest(folder)}", folder, SHIPPED)
 
 
-def _in_folder(path: Path) -> ModelVersion:
-    folder = path.resolve()
+def _is_remote(ref: str) -> bool:
+    return ref.startswith("s3://")
+
+
+def _at(uri: str, lake: LakeSettings | None) -> ModelVersion:
+    if uri == SHIPPED:
+        return _shipped()
+    folder = folder_of(uri, lake).resolve()
     digest = identity(folder) or _digest(folder)
     name = folder.name if folder.name.endswith(f"-{digest}") else f"{folder.name}-{digest}"
-    return ModelVersion(name, folder, str(folder))
+    return ModelVersion(name, folder, uri.rstrip("/") if _is_remote(uri) else str(folder))
 
 
 def _digest(folder: Path) -> str:

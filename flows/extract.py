@@ -8,15 +8,12 @@ By hand: ``python -m flows.extract``, which reads the shipped sample where no so
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, cast
 
 import typer
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
-from prefect.futures import PrefectFuture
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from ecner.cli import (
     PLAIN,
@@ -29,12 +26,15 @@ from ecner.cli import (
     run_command,
     user_errors,
 )
-from ecner.config import load_settings
+from ecner.config import LakeSettings, ModelSettings, load_settings
 from ecner.nightly.extract import Extracted
-from ecner.nightly.plan import Plan, Selection
+from ecner.nightly.extract import extract_shard as read_shard
+from ecner.nightly.plan import Plan
 from ecner.nightly.report import Report
 from ecner.nightly.run import Night, prepare
+from ecner.nightly.scope import ReadingModel, Selection
 from flows.local import run_here
+from flows.runners import check_runner, open_runner
 
 command = typer.Typer(**PLAIN)
 DRIFT_EVENT = "ecner.drift"  # what the trigger of a retrain expects: this event, of this resource
@@ -48,9 +48,11 @@ def plan_night(night: Night) -> Plan:
 
 
 @task(cache_policy=NO_CACHE)
-def extract_shard(night: Night, shard: str, plan: Plan) -> Extracted:
-    """Reads one shard's texts with the model."""
-    return night.extract(shard, plan)
+def extract_shard(
+    shard: str, model: ReadingModel, settings: ModelSettings, lake: LakeSettings, batch_chars: int | None
+) -> Extracted:
+    """Reads one shard's texts with the model; what a worker is given holds no secret and leads to no warehouse."""
+    return read_shard(shard, model, settings, lake=lake, batch_chars=batch_chars)
 
 
 @task(cache_policy=NO_CACHE)
@@ -76,22 +78,40 @@ def tell_drift(report: Report) -> None:
     emit_event(DRIFT_EVENT, DRIFT_RESOURCE, payload={"run_id": report.plan.run_id, "metrics": figures})
 
 
-# One shard at a time: the model uses every core, or the whole GPU, by itself.
-@flow(name="extract", task_runner=cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=1)))
+@flow(name="extract")
 def extract(
     config: Path | None = None, first: date | None = None, last: date | None = None, *, full: bool = False
 ) -> Report:
     """One night, from the source to the tables; the parameters are those of ``ecner extract``."""
-    night = prepare(load_settings(config), Selection(first, last, full))
+    night = _prepare(config, Selection(first, last, full))
     with night.ledger():
         plan = plan_night(night)
-        extracted = [extract_shard.submit(night, shard, plan) for shard in plan.shards]
-        found = [future.result() for future in extracted]
+        found = read_shards(night, plan)
         publish_night(night, plan, found)
         report = report_night(night, plan, found)
         if len(report.drift):
             tell_drift(report)
         return report
+
+
+def read_shards(night: Night, plan: Plan) -> list[Extracted]:
+    """Has the shards read where the settings say; only this goes to workers, and a night without any starts none."""
+    if not plan.shards:
+        return []
+    settings = night.settings
+    given = {
+        "model": plan.model,
+        "settings": settings.model,
+        "lake": settings.lake,
+        "batch_chars": settings.run.max_batch_chars,
+    }
+    with open_runner(settings, len(plan.shards)) as runner:
+        futures = [runner.submit(extract_shard, {"shard": shard} | given) for shard in plan.shards]
+        found = []
+        for future in futures:
+            night.lease.check()
+            found.append(future.result())
+        return found
 
 
 def run(config: Path | None, selection: Selection, *, debug: bool = False) -> Report:
@@ -100,9 +120,15 @@ def run(config: Path | None, selection: Selection, *, debug: bool = False) -> Re
     Raises:
         EcnerError: with a message for the user.
     """
-    prepare(load_settings(config), selection)
+    _prepare(config, selection)
     with run_here(debug=debug):
         return extract(config, selection.first, selection.last, full=selection.full)
+
+
+def _prepare(config: Path | None, selection: Selection) -> Night:
+    settings = load_settings(config)
+    check_runner(settings)
+    return prepare(settings, selection)
 
 
 @command.command()

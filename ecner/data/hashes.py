@@ -2,6 +2,8 @@
 
 import hashlib
 
+import polars as pl
+
 
 def text_hash(text: str) -> str:
     """The first 32 hex digits of the SHA-256 of a text in UTF-8; lone surrogates are hashed as they are.
@@ -9,3 +11,10 @@ def text_hash(text: str) -> str:
     Two texts share it only if they are equal, for all that can be known.
     """
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def hash_texts(texts: pl.Series) -> pl.Series:
+    """Identity of each text; equal texts are hashed once, and what is null stays so."""
+    distinct = texts.unique().drop_nulls()
+    hashes = pl.Series(list(map(text_hash, distinct.to_list())), dtype=pl.String)
+    return texts.replace_strict(distinct, hashes, default=None, return_dtype=pl.String)

@@ -99,13 +99,28 @@ def is_adapter(folder: Path) -> bool:
     return (folder / ADAPTER_CONFIG).is_file()
 
 
+def base_name(folder: Path) -> str:
+    """The name of an adapter's base, which lies beside it.
+
+    Raises:
+        ModelError: version.json tells none, or one that would lead elsewhere.
+    """
+    try:
+        name = str(_version(folder)["base"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder / VERSION} does not tell the adapter's base: {error}; export it again") from error
+    if name in {"", ".", ".."} or {"/", "\\", "\0"} & {*name}:
+        raise ModelError(f"{folder / VERSION} has {name!r} as its base: expected the name of a folder beside {folder}")
+    return name
+
+
 def base_of(folder: Path) -> Path:
-    """The folder of an adapter's base, which lies beside it.
+    """The folder of an adapter's base.
 
     Raises:
         ModelError: it is gone, or another than the adapter was trained on.
     """
-    base = folder.resolve().parent / str(_version(folder)["base"])
+    base = folder.resolve().parent / base_name(folder)
     digest = identity(base)
     if digest is None or not base.name.endswith(f"-{digest}"):
         found = "is gone" if digest is None else "is another than it was"

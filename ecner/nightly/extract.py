@@ -5,18 +5,19 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecner.config import ModelSettings
+from ecner.config import LakeSettings, ModelSettings
+from ecner.errors import ModelError
 from ecner.inference.reader import Reader, Readings
-from ecner.model.checkpoint import Checkpoint
+from ecner.lake import Lake
+from ecner.model.checkpoint import Checkpoint, fingerprint
 from ecner.model.vocabulary import UNKNOWN, Vocabulary, code_points
-from ecner.nightly import lake
-from ecner.nightly.plan import ReadingModel
+from ecner.nightly.scope import ReadingModel
+from ecner.registry import folder_of
 
 _TEXTS_AT_ONCE = 8_192
 SPAN = pl.Struct(
@@ -42,7 +43,7 @@ READINGS = pl.Schema(
 
 @dataclass(frozen=True)
 class Extracted:
-    """One shard's reading: where it lies, how much was read, and where the seconds went."""
+    """One shard's reading: its name in the lake, how much was read, and where the seconds went."""
 
     path: str
     texts: int
@@ -51,32 +52,43 @@ class Extracted:
 
 
 def extract_shard(
-    shard: str, model: ReadingModel, settings: ModelSettings, *, lake_uri: str, batch_chars: int | None
+    shard: str, model: ReadingModel, settings: ModelSettings, *, lake: LakeSettings, batch_chars: int | None
 ) -> Extracted:
     """Reads a shard's texts, unless a run that ended early had read this very set already.
 
     Raises:
-        ModelError: the model cannot be loaded.
+        ModelError: the model cannot be loaded, or does not read here as it does where the run was planned.
+        RunError: the lake failed.
     """
     began = time.perf_counter()
-    texts = lake.read(shard)
+    files = Lake.open(lake)
+    texts = files.read(shard)
     digest = hashlib.sha256("".join(texts["text_hash"].to_list()).encode()).hexdigest()[:32]
-    target = lake.Lake(Path(lake_uri)).reading(model.fingerprint, digest)
+    target = f"readings/{model.fingerprint}/{digest}.parquet"
     chars = int(texts["text"].str.len_chars().sum())
-    if target.exists():
-        return Extracted(str(target), len(texts), chars, {"total": 0.0, "forward": 0.0, "decode": 0.0})
-    reader = _reader(model, settings.device, settings.dtype, settings.decoder, batch_chars)
+    if files.exists(target):
+        return Extracted(target, len(texts), chars, {"total": 0.0, "forward": 0.0, "decode": 0.0})
+    reader = _reader(model, settings.device, settings.dtype, settings.decoder, batch_chars, lake)
     before = dict(reader.seconds)
-    lake.write(target, pl.concat([_read(reader, part) for part in texts.iter_slices(_TEXTS_AT_ONCE)]))
+    files.write(target, pl.concat([_read(reader, part) for part in texts.iter_slices(_TEXTS_AT_ONCE)]))
     spent = {name: reader.seconds[name] - before[name] for name in before}
-    return Extracted(str(target), len(texts), chars, {"total": time.perf_counter() - began} | spent)
+    return Extracted(target, len(texts), chars, {"total": time.perf_counter() - began} | spent)
 
 
 @lru_cache(maxsize=1)
-def _reader(model: ReadingModel, device: str, dtype: str, decoder: str, batch_chars: int | None) -> Reader:
-    """The one model of this process."""
-    checkpoint = Checkpoint.load(Path(model.folder))
-    return Reader(checkpoint, device=device, dtype=dtype, decoder=decoder, max_batch_chars=batch_chars)  # type: ignore[arg-type]
+def _reader(
+    model: ReadingModel, device: str, dtype: str, decoder: str, batch_chars: int | None, lake: LakeSettings
+) -> Reader:
+    """The one model of this process, which may be on another machine than the one that the run was planned on."""
+    folder = folder_of(model.uri, lake)
+    reader = Reader(Checkpoint.load(folder), device=device, dtype=dtype, decoder=decoder, max_batch_chars=batch_chars)  # type: ignore[arg-type]
+    found = fingerprint(folder, decoder=decoder, dtype=str(reader.dtype))
+    if found != model.fingerprint:
+        raise ModelError(
+            f"{model.version} in {folder} would read as {found} here, by {reader.dtype}: expected {model.fingerprint}, "
+            "as the run was planned; install the same ecner on all workers, and set model.dtype where devices differ"
+        )
+    return reader
 
 
 def _read(reader: Reader, texts: pl.DataFrame) -> pl.DataFrame:

@@ -1,85 +1,53 @@
 """Publish a night in one transaction: readings into the cache, mentions of the changed reviews, the days touched."""
 
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 
 import polars as pl
 
-from ecner.config import DriftSettings, ModelSettings
+from ecner.config import DriftSettings
+from ecner.data.hashes import hash_texts
 from ecner.errors import RunError
-from ecner.nightly import lake
-from ecner.nightly.aggregate import calendar, entity_daily, entity_pairs_daily
+from ecner.lake import Lake
+from ecner.nightly.aggregate import MENTION_COLUMNS, DailyCounts, calendar, whole_reviews
 from ecner.nightly.drift import Sample, drift_metrics
 from ecner.nightly.extract import READINGS
-from ecner.nightly.names import Lexicon
 from ecner.nightly.plan import Plan
-from ecner.resources import resource
+from ecner.nightly.rules import Rules
+from ecner.nightly.tombstones import DELETED, bury, lift
 from ecner.schema import TABLES
+from ecner.storage.lease import Lease
 from ecner.storage.transaction import Transaction
 from ecner.storage.warehouse import Warehouse
 
 _REVIEWS_AT_ONCE = 20_000
-_PUBLISHED = ("review_id", "product_id", "review_date", "text_hash", "fingerprint", "model_version")
 
 
-@dataclass(frozen=True)
-class Rules:
-    """What turns spans into mentions: labels to types, thresholds, names. None of it touches the model."""
-
-    model: ModelSettings
-    lexicon: Lexicon
-
-    @classmethod
-    def of(cls, model: ModelSettings) -> "Rules":
-        """The rules of some settings, with their lexicon or the one in configs.
-
-        Raises:
-            UsageError: the lexicon cannot be read.
-        """
-        return cls(model, Lexicon.read(model.lexicon or resource("configs/lexicon.yaml")))
-
-    @property
-    def digest(self) -> str:
-        """Identity of the rules: where it changes, the whole history is published anew from the cached spans."""
-        parts = [dict(self.model.labels), dict(self.model.min_confidence), self.lexicon.to_json()]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-    def mentions(self, reviews: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
-        """Mentions of reviews (columns of the table mentions but run_id), numbered from 1 by their start.
-
-        Args:
-            reviews: the columns _PUBLISHED.
-            spans: rows of text_spans for the reviews' fingerprints and texts.
-        """
-        floor = pl.col("entity_type").replace_strict(
-            dict(self.model.min_confidence), default=0.0, return_dtype=pl.Float64
-        )
-        kept = spans.with_columns(
-            entity_type=pl.col("label").replace_strict(dict(self.model.labels), default=pl.col("label"))
-        ).filter(pl.col("confidence") >= floor)
-        return (
-            self.lexicon.add_canonical(reviews.select(_PUBLISHED).join(kept, on=["fingerprint", "text_hash"]))
-            .sort("review_id", "start_char")
-            .with_columns(mention_no=pl.int_range(1, pl.len() + 1).over("review_id"))
-        )
-
-
-def publish(warehouse: Warehouse, plan: Plan, readings: Sequence[str], rules: Rules, drift: DriftSettings) -> None:
+def publish(
+    warehouse: Warehouse,
+    lake: Lake,
+    plan: Plan,
+    readings: Sequence[str],
+    *,
+    rules: Rules,
+    drift: DriftSettings,
+    lease: Lease,
+) -> None:
     """Writes all that a run found, closes it in the ledger and moves the watermark, or changes no table.
 
     Raises:
-        RunError: the warehouse refused, or another run has begun; nothing of the run is in it.
+        LeaseError: another run has taken over; nothing of this one is in the warehouse.
+        RunError: the warehouse refused; likewise.
     """
-    with warehouse.begin() as transaction:
-        _claim(transaction, plan.run_id)
-        for path in readings:
-            _cache(transaction, lake.read(path), plan.model.fingerprint)
+    with warehouse.begin() as transaction, lease.held(transaction):
+        if _is_published(transaction, plan.run_id):
+            return
+        for name in readings:
+            _cache(transaction, lake.read(name), plan.model.fingerprint)
         anew = _rules_changed(transaction, rules)
-        sample, days, mentions = Sample(), set[date](), 0
-        for reviews in _changed(plan):
+        sample, mentions = Sample(), 0
+        days = _remove(transaction, map(lake.read, plan.removed))
+        for reviews in _slices(map(lake.read, plan.changed)):
             coverage, found = _replace(transaction, reviews, plan.run_id, rules)
             new = coverage.filter(pl.col("former_date").is_null())
             sample.add(new, found.join(new, on="review_id", how="semi"))
@@ -91,18 +59,44 @@ def publish(warehouse: Warehouse, plan: Plan, readings: Sequence[str], rules: Ru
         # before the days are computed anew, while they hold what earlier runs have seen
         figures = drift_metrics(transaction, plan.run_id, sample, drift, names_changed=anew)
         transaction.append("drift_metrics", figures)
-        _recompute(transaction, days)
-        _close(transaction, plan, rules, mentions)
+        recompute(transaction, days)
+        _close(transaction, lake, plan, rules, mentions)
 
 
-def _claim(transaction: Transaction, run_id: str) -> None:
-    """Holds the run's row in the ledger until the end, so that no other run can begin meanwhile.
+def recompute(transaction: Transaction, days: set[date]) -> None:
+    """Computes the days' aggregates anew, and marks their copies in the lake; a day without reviews has none."""
+    touched = pl.Series("review_date", sorted(days), dtype=pl.Date)
+    for table in ("entity_daily", "entity_pairs_daily"):
+        transaction.delete(table, "review_date", touched)
+    for day in touched:
+        counts = DailyCounts()
+        pages = transaction.stream(
+            "mentions", columns=MENTION_COLUMNS, where={"review_date": day}, order_by=["review_id"]
+        )
+        for mentions in whole_reviews(pages):
+            counts.add(mentions, _ratings(transaction, mentions["review_id"]))
+        transaction.append("entity_daily", counts.entity_daily())
+        transaction.append("entity_pairs_daily", counts.entity_pairs_daily())
+    transaction.append_missing("calendar", calendar(touched))
+    transaction.append_missing("stale_copies", touched.to_frame())
+
+
+def _ratings(transaction: Transaction, ids: pl.Series) -> pl.DataFrame:
+    return transaction.lookup("review_coverage", "review_id", ids, columns=["review_id", "rating"])
+
+
+def _is_published(transaction: Transaction, run_id: str) -> bool:
+    """Whether an attempt of this run was committed though it never heard so; holds the run's row until the end.
 
     Raises:
-        RunError: a run that was started since has taken this one for dead.
+        RunError: another run has closed this one.
     """
-    if not transaction.update("extraction_runs", {"run_id": run_id, "status": "running"}, {"status": "running"}):
-        raise RunError(f"run {run_id} was closed as abandoned when another run began: let one end before the next")
+    if transaction.update("extraction_runs", {"run_id": run_id, "status": "running"}, {"status": "running"}):
+        return False
+    status = transaction.read("extraction_runs", where={"run_id": run_id}, columns=["status"])["status"].to_list()
+    if status == ["succeeded"]:
+        return True
+    raise RunError(f"run {run_id} was closed as abandoned when another run began: let one end before the next")
 
 
 def _cache(transaction: Transaction, readings: pl.DataFrame, fingerprint: str) -> None:
@@ -121,10 +115,9 @@ def _cache(transaction: Transaction, readings: pl.DataFrame, fingerprint: str) -
     transaction.append_missing("text_spans", spans)
 
 
-def _changed(plan: Plan) -> Iterator[pl.DataFrame]:
-    """The reviews that the plan found new or changed."""
-    for path in plan.changed:
-        yield from lake.read(path).iter_slices(_REVIEWS_AT_ONCE)
+def _slices(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    for frame in frames:
+        yield from frame.iter_slices(_REVIEWS_AT_ONCE)
 
 
 def _history(transaction: Transaction, run_id: str) -> Iterator[pl.DataFrame]:
@@ -144,6 +137,22 @@ def _rules_changed(transaction: Transaction, rules: Rules) -> bool:
     return not runs.is_empty() and rules.digest not in runs["publish_hash"]
 
 
+def _remove(transaction: Transaction, removed: Iterable[pl.DataFrame]) -> set[date]:
+    """Takes out reviews that the source has deleted, with a tombstone each; returns the days that they were of."""
+    days, now = set[date](), datetime.now(UTC)
+    for reviews in _slices(removed):
+        take_out(transaction, reviews.filter(pl.col("former_date").is_not_null())["review_id"])
+        bury(transaction, DELETED, hash_texts(reviews["review_id"]), now, reviews["updated_at"])
+        days |= {*reviews["former_date"].drop_nulls()}
+    return days
+
+
+def take_out(transaction: Transaction, ids: pl.Series) -> None:
+    """Removes what is published of some reviews."""
+    for table in ("mentions", "review_coverage"):
+        transaction.delete(table, "review_id", ids)
+
+
 def _replace(
     transaction: Transaction, reviews: pl.DataFrame, run_id: str, rules: Rules
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -161,9 +170,11 @@ def _replace(
         raise RunError(
             f"{len(reviews) - len(coverage)} review(s) of run {run_id} have texts that were not read: run again"
         )
-    for table, rows in (("mentions", mentions), ("review_coverage", coverage)):
-        transaction.delete(table, "review_id", reviews["review_id"])
-        transaction.append(table, rows)
+    take_out(transaction, reviews.filter(pl.col("former_date").is_not_null())["review_id"])
+    if "returns" in reviews.columns:
+        lift(transaction, DELETED, hash_texts(reviews.filter("returns")["review_id"]))
+    transaction.append("mentions", mentions)
+    transaction.append("review_coverage", coverage)
     return coverage, mentions
 
 
@@ -173,27 +184,13 @@ def _lookup(transaction: Transaction, reviews: pl.DataFrame, table: str) -> pl.D
         transaction.lookup(table, "text_hash", part["text_hash"], where={"fingerprint": fingerprint})
         for (fingerprint,), part in reviews.partition_by("fingerprint", as_dict=True).items()
     ]
-    return pl.concat(found) if found else pl.DataFrame(schema=TABLES[table].polars_schema)
+    return pl.concat(found) if found else TABLES[table].polars_schema.to_frame()
 
 
-def _recompute(transaction: Transaction, days: set[date]) -> None:
-    """Computes the days' aggregates anew; a day without reviews has none."""
-    touched = pl.Series(sorted(days), dtype=pl.Date)
-    for table in ("entity_daily", "entity_pairs_daily"):
-        transaction.delete(table, "review_date", touched)
-    for day in touched:
-        mentions = transaction.read("mentions", where={"review_date": day})
-        reviews = transaction.read("review_coverage", where={"review_date": day}, columns=["review_id", "rating"])
-        transaction.append("entity_daily", entity_daily(mentions, reviews))
-        transaction.append("entity_pairs_daily", entity_pairs_daily(mentions))
-    transaction.append_missing("calendar", calendar(touched))
-
-
-def _close(transaction: Transaction, plan: Plan, rules: Rules, mentions: int) -> None:
+def _close(transaction: Transaction, lake: Lake, plan: Plan, rules: Rules, mentions: int) -> None:
     """Writes the rejections and ends the run in the ledger; its row alone then names the rules of the tables."""
-    for path in plan.rejected:
-        rows = lake.read(path).with_columns(run_id=pl.lit(plan.run_id))
-        transaction.append("rejected_reviews", rows)
+    for name in plan.rejected:
+        transaction.append("rejected_reviews", lake.read(name).with_columns(run_id=pl.lit(plan.run_id)))
     closed = {
         "status": "succeeded",
         "finished_at": datetime.now(UTC),
@@ -207,7 +204,7 @@ def _close(transaction: Transaction, plan: Plan, rules: Rules, mentions: int) ->
 def counts(plan: Plan) -> dict[str, object]:
     """What a plan knows of its run, as columns of extraction_runs."""
     names = (
-        "reviews_in", "reviews_rejected", "texts_unique", "texts_cached", "texts_inferred",
+        "reviews_in", "reviews_rejected", "reviews_deleted", "texts_unique", "texts_cached", "texts_inferred",
         "watermark_low", "watermark_high",
     )  # fmt: skip
     return {name: getattr(plan, name) for name in names} | {"model_version": plan.model.version}

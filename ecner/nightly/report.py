@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -50,6 +51,7 @@ class Report:
     chars: int
     seconds: Mapping[str, float]
     warehouse: str
+    steps: Mapping[str, float]  # seconds by step, but for the reading
 
     @property
     def speed(self) -> str:
@@ -69,13 +71,15 @@ class Report:
         plan = self.plan
         reasons = ", ".join(f"{count:,} {rule}" for rule, count in self.rejections.items())
         rejected = f"{plan.reviews_rejected:,} rejected" + (f" ({reasons})" if reasons else "")
+        deleted = f", {plan.reviews_deleted:,} deleted" if plan.reviews_deleted else ""
         return {
             "run": plan.run_id,
             "model": plan.model.version,
-            "reviews": f"{plan.reviews_in:,} in, {rejected}",
+            "reviews": f"{plan.reviews_in:,} in, {rejected}{deleted}",
             "texts": f"{plan.texts_unique:,} different, {plan.texts_cached:,} known, {plan.texts_inferred:,} read",
             "reading": self.speed,
             "mentions": f"{self.mentions:,} published by this run",
+            "steps": ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.steps.items()),
             "tables": self.warehouse,
         }
 
@@ -125,7 +129,13 @@ class Report:
         ]
 
 
-def make_report(settings: Settings, warehouse: Warehouse, plan: Plan, extracted: Sequence[Extracted]) -> Report:
+def make_report(
+    settings: Settings,
+    warehouse: Warehouse,
+    plan: Plan,
+    extracted: Sequence[Extracted],
+    steps: Mapping[str, float] = MappingProxyType({}),
+) -> Report:
     """Looks at the warehouse once more, after the commit, and sums the run up."""
     address = settings.warehouse_at
     with warehouse.connect() as reader:
@@ -149,6 +159,7 @@ def make_report(settings: Settings, warehouse: Warehouse, plan: Plan, extracted:
         chars=sum(part.chars for part in extracted if part.seconds["total"]),
         seconds={name: sum(part.seconds[name] for part in extracted) for name in ("total", "forward", "decode")},
         warehouse=warehouse.location,
+        steps={**(plan.seconds or {}), **steps},
     )
 
 

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from ecner.nightly.source import is_text
+from ecner.data.reviews import DETAIL, REASON, is_text
 
 TIME = pl.Datetime("us", "UTC")
 ROWS = pl.Schema(
@@ -21,6 +22,7 @@ ROWS = pl.Schema(
         "updated_at": TIME,
         "watermark": TIME,
         "partition_date": pl.Date(),
+        "deleted": pl.Boolean(),
     }
 )
 REJECTED = pl.Schema(
@@ -34,13 +36,17 @@ REJECTED = pl.Schema(
 )
 _TIMES = ("created_at", "updated_at", "watermark")
 _FIRST, _LAST = datetime(1, 1, 15), datetime(9999, 12, 15)  # noqa: DTZ001 - local dates and their weeks stay in range
-_ZONED = ("%+", "%Y-%m-%d %H:%M%#z")
+_ZONED = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
 _NAIVE = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+_IS_DELETED = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _SHOWN_CHARS = 200
 
 
 class Checked(NamedTuple):
-    """A batch after the rules: rows that go on (schema ROWS) and those that do not (schema REJECTED)."""
+    """A batch after the rules: rows that go on (schema ROWS) and those that do not (schema REJECTED).
+
+    A row that says of its review that it was deleted goes on whatever its text is, or without one.
+    """
 
     rows: pl.DataFrame
     rejected: pl.DataFrame
@@ -58,11 +64,11 @@ def check(batch: pa.RecordBatch, *, first_row: int, time_zone: str) -> Checked:
     """Applies the rules to a batch; the first that a row breaks is its reason.
 
     Args:
-        batch: columns under our names, any of the types that a source may have.
+        batch: columns under our names, any of the types that a source may have; see ecner.data.reviews.
         first_row: number of the batch's first row in the source.
         time_zone: of times without one.
     """
-    decoded = {name: _decoded(batch.column(name)) for name in batch.schema.names}
+    decoded = {name: _decoded(name, batch.column(name)) for name in batch.schema.names}
     given = pl.DataFrame({name: pl.from_arrow(array) for name, (array, _) in decoded.items()})
     broken = [pl.Series(f"bytes_{name}", shown) for name, (_, shown) in decoded.items() if any(shown)]
     frame = given.select(
@@ -80,12 +86,12 @@ def check(batch: pa.RecordBatch, *, first_row: int, time_zone: str) -> Checked:
         detail=pl.coalesce(pl.when(rule.applies).then(rule.detail) for rule in rules),
         watermark="watermark",
     )
-    rows = frame.filter(~is_rejected).select(ROWS.names())
+    rows = frame.filter(~is_rejected).select(ROWS.names()).with_columns(pl.col("deleted").fill_null(value=False))
     assert rows.schema == ROWS, rows.schema  # noqa: S101
     return Checked(rows, rejected.cast(REJECTED))
 
 
-def _decoded(array: pa.Array) -> tuple[pa.Array, list[str | None]]:
+def _decoded(name: str, array: pa.Array) -> tuple[pa.Array, list[str | None]]:
     """Values that Polars knows, text as valid UTF-8; and the bytes that were not, as files may hold any as text."""
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
@@ -95,7 +101,8 @@ def _decoded(array: pa.Array) -> tuple[pa.Array, list[str | None]]:
         return array, []
     raw = array.cast(pa.large_binary())
     try:
-        return raw.cast(pa.large_string()), []
+        text = raw.cast(pa.large_string())
+        return _as_times(text) if name in _TIMES else text, []
     except pa.ArrowInvalid:  # rare: some row of the batch is damaged; find which
         values = raw.to_pylist()
     escaped = [
@@ -103,6 +110,23 @@ def _decoded(array: pa.Array) -> tuple[pa.Array, list[str | None]]:
     ]
     texts = [None if value is None or bad else value.decode() for value, bad in zip(values, escaped, strict=True)]
     return pa.array(texts, pa.large_string()), escaped
+
+
+def _as_times(text: pa.Array) -> pa.Array:
+    """Text whose every value is a plain ISO time, all with a zone or all without, as times: ten times faster."""
+    hours_alone = pc.and_(
+        pc.greater(pc.utf8_length(text), 10), pc.not_equal(pc.utf8_slice_codeunits(text, 13, 14), ":")
+    )
+    if text.null_count == len(text) or pc.any(hours_alone).as_py():
+        return text
+    for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
+        try:
+            times = text.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+        is_early, is_late = pc.less(times, pa.scalar(_FIRST, kind)), pc.greater(times, pa.scalar(_LAST, kind))
+        return text if pc.any(pc.or_(is_early, is_late)).as_py() else times
+    return text
 
 
 def _is_utf8(value: bytes) -> bool:
@@ -125,9 +149,23 @@ def _converted(name: str, dtype: pl.DataType | None, time_zone: str) -> pl.Expr:
         converted = _within(pl.coalesce(column.str.to_date(form, strict=False) for form in ("%Y-%m-%d", "%Y%m%d")))
     elif name in _TIMES:
         converted = _time(column, dtype, time_zone)
+    elif name == "deleted":
+        converted = _flag(column, dtype, time_zone)
     else:
         converted = column.cast(pl.String)
     return converted.alias(name)
+
+
+def _flag(column: pl.Expr, dtype: pl.DataType, time_zone: str) -> pl.Expr:
+    """Whether a review was deleted: a flag, or the time when it was."""
+    if dtype.is_temporal():
+        return column.is_not_null()
+    if dtype != pl.String:
+        number = column.cast(pl.Float64)
+        return pl.when(number.is_in([0.0, 1.0])).then(number == 1)
+    words = column.str.strip_chars().str.to_lowercase().replace_strict(_IS_DELETED, default=None)
+    at = _time(column, dtype, time_zone)
+    return pl.coalesce(words, pl.when(at.is_not_null()).then(pl.lit(value=True)))
 
 
 def _time(column: pl.Expr, dtype: pl.DataType, time_zone: str) -> pl.Expr:
@@ -161,19 +199,29 @@ def _within(column: pl.Expr) -> pl.Expr:
 
 def _rules(frame: pl.DataFrame) -> Iterator[_Rule]:
     """The rules in the order in which they are applied."""
+    if f"given_{REASON}" in frame.columns:
+        for rule in frame[f"given_{REASON}"].unique().drop_nulls():
+            yield _Rule(rule, pl.col(f"given_{REASON}") == rule, pl.col(f"given_{DETAIL}"))
+    is_kept = pl.col("deleted").not_().fill_null(value=True)
     for column in (name.removeprefix("bytes_") for name in frame.columns if name.startswith("bytes_")):
         shown = pl.format("{} is not UTF-8: {}", pl.lit(column), _shown(pl.col(f"bytes_{column}")))
-        yield _Rule("invalid_utf8", pl.col(f"bytes_{column}").is_not_null(), shown)
+        is_damaged = pl.col(f"bytes_{column}").is_not_null()
+        yield _Rule("invalid_utf8", is_damaged & is_kept if column == "text" else is_damaged, shown)
     review_id, text = pl.col("review_id"), pl.col("text")
     yield _Rule("null_id", review_id.is_null(), pl.lit("review_id is null"))
     yield _Rule("bad_id", _is_blank(review_id), pl.lit("review_id is blank"))
     for name in ("review_id", "product_id"):
         yield _Rule("bad_id", pl.col(name).str.contains("\0", literal=True), pl.lit(f"{name} holds a NUL"))
-    yield _Rule("null_text", text.is_null(), pl.lit("text is null"))
-    yield _Rule(
-        "blank_text", _is_blank(text), pl.format("text is {} character(s) of white space", text.str.len_chars())
-    )
-    for name in ("rating", *_TIMES, "partition_date"):
+    yield from _unreadable(frame, "deleted")  # before the rules that go by it
+    yield _Rule("null_text", text.is_null() & is_kept, pl.lit("text is null"))
+    white = pl.format("text is {} character(s) of white space", text.str.len_chars())
+    yield _Rule("blank_text", _is_blank(text) & is_kept, white)
+    yield from _unreadable(frame, "rating", *_TIMES, "partition_date")
+
+
+def _unreadable(frame: pl.DataFrame, *names: str) -> Iterator[_Rule]:
+    """Values that are there, but not as what the column holds."""
+    for name in names:
         if f"given_{name}" in frame.columns:
             given, dtype = pl.col(f"given_{name}"), frame.schema[f"given_{name}"]
             unreadable = pl.col(name).is_null() & _is_a_value(given, dtype)

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,32 +12,83 @@ import polars as pl
 from ecner.config import ModelSettings, Settings, redacted
 from ecner.errors import EcnerError, UsageError
 from ecner.inference.reader import resolve_device
+from ecner.lake import Lake
 from ecner.model.checkpoint import fingerprint
+from ecner.nightly.copies import write_copies
 from ecner.nightly.extract import Extracted, extract_shard
-from ecner.nightly.lake import Lake
-from ecner.nightly.plan import Plan, ReadingModel, Selection, make_plan
-from ecner.nightly.publish import Rules, publish
+from ecner.nightly.plan import Plan, make_plan
+from ecner.nightly.publish import publish
 from ecner.nightly.report import Report, make_report
-from ecner.nightly.source import ParquetSource, open_source
+from ecner.nightly.rules import Rules
+from ecner.nightly.scope import ReadingModel, Selection
+from ecner.nightly.source import Source, open_source
+from ecner.nightly.stopwatch import Stopwatch
+from ecner.nightly.tidy import tidy
 from ecner.registry import ModelVersion, labels_of, register, resolve, resolve_in
+from ecner.retry import retried
 from ecner.schema import TABLES
+from ecner.storage.lease import Lease
 from ecner.storage.warehouse import Warehouse
 
 
 @dataclass(frozen=True)
 class Night:
-    """All that was checked before a run starts: whoever has it can run the stages."""
+    """All that was checked before a run starts: whoever has it can run the stages, inside of ``ledger``."""
 
     settings: Settings
     selection: Selection
-    source: ParquetSource
+    source: Source
     warehouse: Warehouse
     rules: Rules
     run_id: str
+    lease: Lease
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+    @contextmanager
+    def ledger(self) -> Iterator[None]:
+        """Holds the warehouse's lease, enters the run, and closes it as failed, with the reason, if the block raises.
+
+        Raises:
+            LeaseError: another run holds the warehouse.
+        """
+        retried(self.warehouse.migrate)
+        with self.lease:
+            try:
+                yield
+            except BaseException as error:
+                # a warehouse that cannot be reached must not hide why the run failed
+                with suppress(EcnerError):
+                    retried(lambda: self._close(error))
+                raise
 
     def plan(self) -> Plan:
         """Stage 1: enters the run in the ledger, pins the model, and lays out what is to be done."""
-        model = self._begin()
+        model = retried(self._begin)
+        return retried(lambda: self._plan(model))
+
+    def extract(self, shard: str, plan: Plan) -> Extracted:
+        """Stage 2, for each shard: reads its texts."""
+        self.lease.check()
+        settings = self.settings
+        return extract_shard(
+            shard, plan.model, settings.model, lake=settings.lake, batch_chars=settings.run.max_batch_chars
+        )
+
+    def publish(self, plan: Plan, extracted: Sequence[Extracted]) -> None:
+        """Stage 3: writes it all in one transaction; then the copies in the lake."""
+        readings = [part.path for part in extracted]
+        with self.watch.on("publish"):
+            retried(lambda: self._publish(plan, readings))
+        lake = Lake.open(self.settings.lake)
+        with self.watch.on("copies"):
+            retried(lambda: write_copies(self.warehouse, lake, self.lease.check))
+        tidy(self.warehouse, lake, datetime.now(UTC) - timedelta(days=self.settings.lake.keep_days))
+
+    def report(self, plan: Plan, extracted: Sequence[Extracted]) -> Report:
+        """Stage 4: what was found, what was rejected, how fast."""
+        return make_report(self.settings, self.warehouse, plan, extracted, self.watch.seconds)
+
+    def _plan(self, model: ReadingModel) -> Plan:
         return make_plan(
             self.settings,
             self.source,
@@ -45,53 +96,39 @@ class Night:
             run_id=self.run_id,
             model=model,
             selection=self.selection,
+            check=self.lease.check,
         )
 
-    def extract(self, shard: str, plan: Plan) -> Extracted:
-        """Stage 2, for each shard: reads its texts."""
-        return extract_shard(
-            shard,
-            plan.model,
-            self.settings.model,
-            lake_uri=self.settings.lake.uri,
-            batch_chars=self.settings.run.max_batch_chars,
+    def _publish(self, plan: Plan, readings: Sequence[str]) -> None:
+        publish(
+            self.warehouse,
+            Lake.open(self.settings.lake),
+            plan,
+            readings,
+            rules=self.rules,
+            drift=self.settings.drift,
+            lease=self.lease,
         )
-
-    def publish(self, plan: Plan, extracted: Sequence[Extracted]) -> None:
-        """Stage 3: writes it all in one transaction."""
-        publish(self.warehouse, plan, [part.path for part in extracted], self.rules, self.settings.drift)
-        kept = timedelta(days=self.settings.lake.keep_days)
-        Lake(Path(self.settings.lake.uri)).clear(datetime.now(UTC) - kept)
-
-    def report(self, plan: Plan, extracted: Sequence[Extracted]) -> Report:
-        """Stage 4: what was found, what was rejected, how fast."""
-        return make_report(self.settings, self.warehouse, plan, extracted)
-
-    @contextmanager
-    def ledger(self) -> Iterator[None]:
-        """Closes the run as failed, with the reason, where the block raises."""
-        try:
-            yield
-        except BaseException as error:
-            # a warehouse that cannot be reached must not hide why the run failed
-            with suppress(EcnerError), self.warehouse.begin() as transaction:
-                transaction.update(
-                    "extraction_runs",
-                    {"run_id": self.run_id, "status": "running"},
-                    {"status": "failed", "finished_at": datetime.now(UTC), "error": _one_line(error)},
-                )
-            raise
 
     def _begin(self) -> ReadingModel:
         """Writes the run's first row; a run that was killed before it could close its own is closed as abandoned."""
-        self.warehouse.migrate()
         now = datetime.now(UTC)
         with self.warehouse.begin() as transaction:
             transaction.update("extraction_runs", {"status": "running"}, {"status": "abandoned", "finished_at": now})
-            model = resolve(self.settings.model.ref, transaction)
+            model = resolve(self.settings.model.ref, transaction, self.settings.lake)
             register(transaction, model)
-            transaction.append("extraction_runs", self._first_row(model, now))
+            # a second attempt, after a commit that was never confirmed, finds its row
+            transaction.append_missing("extraction_runs", self._first_row(model, now))
+            transaction.update("extraction_runs", {"run_id": self.run_id}, {"status": "running", "finished_at": None})
         return _pinned(self.settings, model)
+
+    def _close(self, error: BaseException) -> None:
+        with self.warehouse.begin() as transaction:
+            transaction.update(
+                "extraction_runs",
+                {"run_id": self.run_id, "status": "running"},
+                {"status": "failed", "finished_at": datetime.now(UTC), "error": _one_line(error)},
+            )
 
     def _first_row(self, model: ModelVersion, now: datetime) -> pl.DataFrame:
         counts = ("reviews_in", "reviews_rejected", "texts_unique", "texts_cached", "texts_inferred", "mentions_out")
@@ -114,16 +151,19 @@ def prepare(settings: Settings, selection: Selection) -> Night:
         DataError: the source cannot be read.
         ModelError: the model's folder is not one.
     """
-    model = resolve_in(settings.warehouse_at, settings.model.ref)
+    model = resolve_in(settings.warehouse_at, settings.model.ref, settings.lake)
     _pinned(settings, model)
     _check_thresholds(settings.model, model)
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    warehouse = Warehouse(*settings.warehouse_at)
     return Night(
         settings=settings,
         selection=selection,
         source=open_source(settings.source),
-        warehouse=Warehouse(*settings.warehouse_at),
+        warehouse=warehouse,
         rules=Rules.of(settings.model),
-        run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
+        run_id=run_id,
+        lease=Lease(warehouse, run_id, settings.run.lease_seconds, wait_seconds=settings.run.wait_seconds),
     )
 
 
@@ -150,7 +190,7 @@ def _pinned(settings: Settings, model: ModelVersion) -> ReadingModel:
     """The model as this run will read with it."""
     _, dtype = resolve_device(settings.model.device, settings.model.dtype)
     identity = fingerprint(model.folder, decoder=settings.model.decoder, dtype=str(dtype))
-    return ReadingModel(model.version, str(model.folder), identity)
+    return ReadingModel(model.version, model.uri, identity)
 
 
 def _one_line(error: BaseException) -> str:

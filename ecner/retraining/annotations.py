@@ -201,7 +201,7 @@ def _with_texts(rows: pl.DataFrame, source: SourceSettings) -> pl.DataFrame:
     is_asked = pl.col("review_id").is_not_null() & (pl.col("text").fill_null("").str.strip_chars() == "")
     asked = rows.filter(is_asked).select(pl.col("review_id").unique())
     reviews = pl.DataFrame(schema=ROWS) if asked.is_empty() else _reviews(asked, source)
-    found = reviews.select("review_id", "updated_at", found="text")
+    found = reviews.filter(~pl.col("deleted")).select("review_id", "updated_at", found="text")
     return rows.join(found, on="review_id", how="left").with_columns(
         text=pl.when(is_asked).then("found").otherwise("text"), updated_at=pl.when(is_asked).then("updated_at")
     )

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ecner.config import Address, Settings
+from ecner.config import Address, LakeSettings, Settings
+from ecner.data.hashes import hash_texts
 from ecner.errors import ModelError, UsageError
 from ecner.inference.reader import Reader
 from ecner.nightly.extract import span_frame
-from ecner.nightly.plan import hash_texts
-from ecner.nightly.publish import Rules
+from ecner.nightly.rules import Rules
 from ecner.registry import CHAMPION, ModelVersion, resolve_in
 from ecner.retraining.overlap import recent_reviews
 from ecner.schema import TABLES
@@ -43,14 +43,14 @@ class Bridge:
     problem: str = ""
 
 
-def find_champion(warehouse: Address) -> Champion:
+def find_champion(warehouse: Address, lake: LakeSettings | None = None) -> Champion:
     """The champion by a warehouse that is looked at where there is one, whether its files are there or not.
 
     Raises:
         ModelError: the shipped model is damaged, and no other was ever champion.
     """
     try:
-        model = resolve_in(warehouse, CHAMPION)
+        model = resolve_in(warehouse, CHAMPION, lake)
     except ModelError as error:
         if (version := _leading_version(warehouse)) is None:
             raise

@@ -7,9 +7,9 @@ from itertools import chain
 import polars as pl
 
 from ecner.config import Settings
-from ecner.nightly.plan import hash_texts
+from ecner.data.hashes import hash_texts
 from ecner.nightly.rows import TIME, check, local_date
-from ecner.nightly.source import ParquetSource, open_source
+from ecner.nightly.source import Source, open_source
 
 _ROWS = pl.Schema(
     {
@@ -18,6 +18,7 @@ _ROWS = pl.Schema(
         "review_date": pl.Date(),
         "updated_at": TIME,
         "source_row": pl.Int64(),
+        "deleted": pl.Boolean(),
     }
 )
 
@@ -26,8 +27,9 @@ def recent_reviews(settings: Settings, count: int) -> pl.DataFrame:
     """The most recent reviews of the source: review_id, text, review_date (null where the source has none).
 
     Newest first, those without a date last, within a day by a hash of the id: the same source gives the same sample,
-    whatever the order of its rows. Of rows that share an id one counts, as in a night. The source is read twice, or
-    more often where such rows are of different days; memory follows ``count``.
+    whatever the order of its rows. Of rows that share an id one counts, as in a night, and none where that one says
+    that the review was deleted. The source is read twice, or more often where such rows are of different days, or many
+    were deleted; memory follows ``count``.
 
     Raises:
         UsageError, DataError, RunError: the source cannot be opened, or read to its end.
@@ -36,16 +38,17 @@ def recent_reviews(settings: Settings, count: int) -> pl.DataFrame:
     settled = pl.DataFrame(schema=_ROWS)
     while True:
         unsettled = (rows.join(settled, on="review_id", how="anti") for rows in _rows(settings, source))
-        leading = _leading(chain([settled], unsettled), count)
+        leading = _leading(chain([settled.filter(~pl.col("deleted"))], unsettled), count)
         fresh = leading.join(settled, on="review_id", how="anti")
         settled = pl.concat([settled, _settled(_rows(settings, source), fresh)])
         by = ["review_id", "review_date"]  # a review whose row that counts is of an earlier day has to find its place
-        sample = leading.join(settled, on=by, nulls_equal=True, maintain_order="left")
+        there = settled.filter(~pl.col("deleted"))
+        sample = leading.join(there, on=by, nulls_equal=True, maintain_order="left")
         if len(sample) == len(leading):
             return sample.select("review_id", "text", "review_date")
 
 
-def _rows(settings: Settings, source: ParquetSource) -> Iterator[pl.DataFrame]:
+def _rows(settings: Settings, source: Source) -> Iterator[pl.DataFrame]:
     """The source's rows that the night's rules let pass (schema _ROWS), batch by batch."""
     first_row = 0
     for batch in source.batches():

@@ -50,8 +50,8 @@ def promote(settings: Settings, ref: str) -> Promotion:
         ModelError: its files are gone, or are now others.
         RunError: somebody else changed the champion meanwhile, or the warehouse failed. Nothing has changed.
     """
-    new = resolve_in(settings.warehouse_at, ref)
-    champion = find_champion(settings.warehouse_at)
+    new = resolve_in(settings.warehouse_at, ref, settings.lake)
+    champion = find_champion(settings.warehouse_at, settings.lake)
     if new.version == champion.version:
         if champion.model is None:  # it could not be read where it was, but can be here
             _find_again(settings, new)
@@ -66,8 +66,8 @@ def rollback(settings: Settings) -> Promotion:
         UsageError: there is none.
         ModelError, RunError: as promote.
     """
-    new = _resolve_former(settings.warehouse_at, _previous_version(settings.warehouse_at))
-    champion = find_champion(settings.warehouse_at)
+    new = _resolve_former(settings, _previous_version(settings.warehouse_at))
+    champion = find_champion(settings.warehouse_at, settings.lake)
     return _enter(settings, read_bridge(settings, champion, new), "rollback")
 
 
@@ -121,10 +121,12 @@ def _previous_version(address: Address) -> str:
     return standing[-1]
 
 
-def _resolve_former(address: Address, version: str) -> ModelVersion:
+def _resolve_former(settings: Settings, version: str) -> ModelVersion:
     """A former champion; where it was a shipped model, that is the one of this installation."""
-    former = run_query(*address, "model_versions").filter(version=version)
-    return resolve(SHIPPED) if SHIPPED in former["uri"] else resolve_in(address, version)
+    former = run_query(*settings.warehouse_at, "model_versions").filter(version=version)
+    if SHIPPED in former["uri"]:
+        return resolve(SHIPPED)
+    return resolve_in(settings.warehouse_at, version, settings.lake)
 
 
 def _append_history(transaction: Transaction, bridge: Bridge, action: Action) -> None:

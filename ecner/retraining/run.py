@@ -13,7 +13,7 @@ from ecner.data.files import write_whole
 from ecner.data.label_sets import read_label_set
 from ecner.errors import UsageError
 from ecner.inference.reader import Reader
-from ecner.nightly.publish import Rules
+from ecner.nightly.rules import Rules
 from ecner.nightly.source import open_source
 from ecner.registry import ModelVersion, labels_of, resolve_in, training_texts
 from ecner.retraining.bridge import Champion, find_champion
@@ -50,8 +50,8 @@ class Retrain:
 
     def compare(self, snapshot: Snapshot, candidate: Candidate) -> "Compared":
         """Stage 3: champion and challenger on the same test rows."""
-        new = resolve_in(self.settings.warehouse_at, candidate.folder)
-        champion = find_champion(self.settings.warehouse_at)
+        new = resolve_in(self.settings.warehouse_at, candidate.folder, self.settings.lake)
+        champion = find_champion(self.settings.warehouse_at, self.settings.lake)
         apart = _why_apart(champion, new)
         comparison = compare(
             self._contender(new),

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,19 +11,19 @@ from typing import NamedTuple
 
 import polars as pl
 
-from ecner.config import Settings, TrainSettings
+from ecner.config import LakeSettings, Settings, TrainSettings
 from ecner.data.corpus import read_corpus
 from ecner.data.hashes import text_hash
 from ecner.data.rows import LabelledText, shown
-from ecner.errors import DataError, RunError, UsageError
+from ecner.errors import DataError, UsageError
 from ecner.labels import Span
-from ecner.nightly import lake
+from ecner.lake import Lake
 from ecner.retraining.annotations import Annotations, Rejection, read_annotations
 from ecner.storage.warehouse import Warehouse
 
 TRAIN, DEV, TEST = SPLITS = ("train", "dev", "test")
 ANNOTATIONS, HELD_OUT = "annotations", "held_out"
-LABELS_FILE, FACTS_FILE = "labels.parquet", "snapshot.json"
+SNAPSHOTS, LABELS_FILE, FACTS_FILE = "snapshots", "labels.parquet", "snapshot.json"
 
 # Text is UTF-8 that may hold lone surrogates, which Parquet's own strings refuse.
 _SCHEMA = pl.Schema(
@@ -49,7 +48,7 @@ class Snapshot:
 
     ``fingerprint``: of the texts and spans of all splits and of how they are cut into datasets, not of the datasets'
     names. ``training_fingerprint``: the same of train and dev alone, which are all that a training reads. ``folder``
-    is named after the content and the names.
+    is its address in the lake, named after the content and the names; ``endpoint`` that of the lake's object store.
     """
 
     folder: str
@@ -61,6 +60,7 @@ class Snapshot:
     overlaps: Mapping[str, int]
     labels: tuple[str, ...]
     rejected: tuple[Rejection, ...] = ()
+    endpoint: str | None = None
 
     @property
     def test_is_dev(self) -> bool:
@@ -86,7 +86,8 @@ class Snapshot:
 
     def _rows(self, split: str) -> pl.DataFrame:
         assert split in SPLITS, split  # noqa: S101
-        return lake.read(Path(self.folder) / LABELS_FILE).filter(split=split)
+        here = Lake.open(LakeSettings(uri=self.folder, endpoint=self.endpoint))
+        return here.read(LABELS_FILE).filter(split=split)
 
     def _lines(self) -> Iterator[str]:
         yield f"labels {self.fingerprint} in {self.folder}"
@@ -135,8 +136,9 @@ def take_snapshot(settings: Settings) -> Snapshot:
     _check(rows, annotations.rejected)
     hashes = {split: {row.text_hash for row in rows if row.split == split} for split in SPLITS}
     counts = _count(rows)
+    lake, name = Lake.open(settings.lake), f"{SNAPSHOTS}/{_digest(row[:4] for row in rows)}"
     snapshot = Snapshot(
-        folder=str(Path(settings.lake.uri).absolute() / "snapshots" / _digest(row[:4] for row in rows)),
+        folder=lake.place(name),
         fingerprint=_fingerprint(rows),
         training_fingerprint=_fingerprint(row for row in rows if row.split != TEST),
         counts=counts,
@@ -145,8 +147,13 @@ def take_snapshot(settings: Settings) -> Snapshot:
         overlaps={f"{one}/{other}": len(hashes[one] & hashes[other]) for one, other in combinations(SPLITS, 2)},
         labels=tuple(sorted({span.label for row in rows if row.split == TRAIN for span in row.spans})),
         rejected=annotations.rejected,
+        endpoint=settings.lake.endpoint,
     )
-    _write(snapshot, rows, _sources(settings, annotations))
+    if not lake.exists(f"{name}/{FACTS_FILE}"):  # which comes last: else it holds the same rows, and stays
+        facts = {key: value for key, value in asdict(snapshot).items() if key not in {"folder", "endpoint"}}
+        told = json.dumps({**facts, "sources": _sources(settings, annotations)}, indent=1)
+        lake.write(f"{name}/{LABELS_FILE}", _frame(rows))
+        lake.write_bytes(f"{name}/{FACTS_FILE}", f"{told}\n".encode())
     return snapshot
 
 
@@ -248,24 +255,6 @@ def _sources(settings: Settings, annotations: Annotations) -> dict[str, object]:
         warehouse = Warehouse(*settings.warehouse_at).location
         sources[ANNOTATIONS] = {"warehouse": warehouse, "rows": annotations.rows, "texts": len(annotations.texts)}
     return sources
-
-
-def _write(snapshot: Snapshot, rows: Sequence[_Row], sources: Mapping[str, object]) -> None:
-    """Writes the folder under another name first; one that is there already holds the same rows and stays."""
-    folder = Path(snapshot.folder)
-    if folder.is_dir():
-        return
-    facts = {name: value for name, value in asdict(snapshot).items() if name != "folder"}
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as place:
-            unfinished = Path(place) / folder.name
-            lake.write(unfinished / LABELS_FILE, _frame(rows))
-            (unfinished / FACTS_FILE).write_text(json.dumps({**facts, "sources": sources}, indent=1) + "\n", "utf-8")
-            unfinished.replace(folder)
-    except OSError as error:
-        if not folder.is_dir():  # else another process was quicker
-            raise RunError(f"cannot write {folder}: {error}; check lake.uri and the room on its disk") from error
 
 
 def _frame(rows: Sequence[_Row]) -> pl.DataFrame:

@@ -16,11 +16,13 @@ from ecner.data.label_sets import read_label_set
 from ecner.data.rows import LabelledText
 from ecner.errors import DataError, RunError, UsageError
 from ecner.labels import TagSet
+from ecner.lake import Lake
 from ecner.registry import CHAMPION, SHIPPED, ModelVersion, resolve_in, training_texts
 from ecner.retraining.snapshot import Snapshot
 from ecner.retraining.versions import merges_exactly, models_folder, save_base, save_version
 from ecner.training.run import Job, run_training
 from ecner.training.start import is_tagger, starting_point
+from ecner.transfer import upload
 
 # Settings that change what is judged and promoted, or how fast a training runs, but not what it gives.
 _NOT_OF_THE_TRAINING = {
@@ -34,7 +36,7 @@ _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trained model as it lies in the lake."""
+    """A trained model as it lies in the lake: the address of its folder there, and the folder of its training here."""
 
     version: str
     folder: str
@@ -50,14 +52,15 @@ def train_candidate(settings: Settings, snapshot: Snapshot) -> Candidate:
         RunError: a training process has failed.
     """
     tag_set = _tag_set(settings.train, snapshot)
-    models = models_folder(settings.lake.uri)
+    lake = Lake.open(settings.lake)
+    models = models_folder(lake)
     base, parent = base_model(settings)
     train = settings.train.model_copy(update={"base": base})
     start = starting_point(train, tag_set)
     base_folder = save_base(models, start.checkpoint)
     job = Job(settings.train, tag_set, base_folder, tuple(sorted(start.new)))
-    work = models.parent / "retrains" / _key(job, snapshot)
-    with _alone(work):
+    work = trainings_folder(lake) / _key(job, snapshot)
+    with held_alone(work):
         version = _known_version(work, models)
         if version is None:
             dev = snapshot.texts("dev")
@@ -80,11 +83,16 @@ def train_candidate(settings: Settings, snapshot: Snapshot) -> Candidate:
             write_whole(work / _VERSION_NAME, version.encode())
         for checkpoint in work.glob("checkpoint-*"):  # several times the size of the model, and of no more use
             shutil.rmtree(checkpoint, ignore_errors=True)
-    return Candidate(version, str(models / version), str(work))
+    return Candidate(version, upload(lake, models / version), str(work))
+
+
+def trainings_folder(lake: Lake) -> Path:
+    """Where the folders of trainings lie."""
+    return lake.workshop.resolve() / "retrains"
 
 
 @contextmanager
-def _alone(work: Path) -> Iterator[None]:
+def held_alone(work: Path) -> Iterator[None]:
     """Holds a training's folder: two at once would go on from each other's checkpoints.
 
     Raises:
@@ -129,7 +137,7 @@ def base_model(settings: Settings) -> tuple[str, ModelVersion | None]:
     if ref not in {SHIPPED, CHAMPION} and Path(ref).is_dir() and not is_tagger(Path(ref)):
         return ref, None
     try:
-        model = resolve_in(settings.warehouse_at, ref)
+        model = resolve_in(settings.warehouse_at, ref, settings.lake)
     except UsageError as error:
         if _HUB_NAME.fullmatch(ref) and not _VERSION_ID.search(ref):
             return ref, None

@@ -1,4 +1,4 @@
-"""Version folders under lake.uri: the bases that adapters share, and what trainings have made of them.
+"""Version folders, under lake.uri or lake.cache: the bases that adapters share, and what trainings have made of them.
 
 A folder is written beside its place, named after its content, and never changed.
 """
@@ -13,17 +13,19 @@ from ecner.charts import learning_curve
 from ecner.config import ModelSettings
 from ecner.errors import UsageError
 from ecner.inference.reader import Reader
+from ecner.lake import Lake
 from ecner.model.checkpoint import STORED, VERSION, Checkpoint, is_adapter, load_adapted
 from ecner.model.manifest import verify, write_manifest
 from ecner.registry import TRAINING_TEXTS
 from ecner.training.run import CURVE, TRAINED
+from ecner.transfer import MODELS
 
 PICTURE = "curve.svg"
 
 
-def models_folder(lake_uri: str) -> Path:
-    """Where the version folders of a lake lie."""
-    return Path(lake_uri).resolve() / "models"
+def models_folder(lake: Lake) -> Path:
+    """Where the version folders of a lake are made."""
+    return lake.workshop.resolve() / MODELS
 
 
 def save_base(models: Path, checkpoint: Checkpoint) -> Path:

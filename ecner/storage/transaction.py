@@ -1,21 +1,15 @@
 """What is done inside a transaction, in Polars frames. Names and values all go through SQLAlchemy."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from ecner.schema import TABLES
-
-# Below SQLite's 32,766 and PostgreSQL's 65,535 parameters a statement.
-_IDS_AT_ONCE = 5_000
-ROWS_AT_ONCE = 20_000
-_INSERTS: Mapping[str, Callable[[sa.Table], sqlite.Insert | postgresql.Insert]] = {
-    "sqlite": sqlite.insert,
-    "postgresql": postgresql.insert,
-}
+from ecner.storage.bulk import ROWS_AT_ONCE, way_of
+from ecner.storage.tables import UtcTime
 
 Where = Mapping[str, object]
 
@@ -29,6 +23,16 @@ class Reader:
     def __init__(self, connection: sa.Connection, metadata: sa.MetaData) -> None:
         self.connection = connection
         self._tables = {table.name: table for table in metadata.sorted_tables}
+        self._way = way_of(connection.dialect)
+
+    def now(self) -> datetime:
+        """The time by the clock that all users of the database share: on PostgreSQL the server's, else this machine's.
+
+        Not that of the transaction, which stands still.
+        """
+        if self.connection.dialect.name != "postgresql":
+            return datetime.now(UTC)
+        return self.connection.execute(sa.select(sa.func.clock_timestamp(type_=UtcTime()))).scalar_one()
 
     def read(
         self,
@@ -39,9 +43,11 @@ class Reader:
         order_by: Sequence[str] = (),
     ) -> pl.DataFrame:
         """Rows of a table, all in memory: for the small ones."""
-        table = self._tables[table_name]
-        order = [table.c[name] for name in order_by]
-        return self._fetch(table_name, self._select(table, columns, where).order_by(*order))
+        return self._whole(table_name, self._select(table_name, columns, where, order_by))
+
+    def count(self, table_name: str) -> int:
+        """How many rows a table has."""
+        return int(self.connection.execute(sa.select(sa.func.count()).select_from(self._tables[table_name])).scalar_one())
 
     def lookup(
         self,
@@ -52,11 +58,26 @@ class Reader:
         columns: Sequence[str] | None = None,
         where: Where | None = None,
     ) -> pl.DataFrame:
-        """Rows whose ``column`` is among ``values``, in no order."""
-        table = self._tables[table_name]
-        query = self._select(table, columns, where)
-        pages = [self._fetch(table_name, query.where(table.c[column].in_(ids))) for ids in _chunks(values)]
-        return pl.concat(pages) if pages else self._fetch(table_name, query.where(sa.false()))
+        """Rows whose ``column`` is among ``values``, in no order, all in memory."""
+        query = self._select(table_name, columns, where)
+        conditions = self._way.among(self._tables[table_name].c[column], values)
+        return self._whole(table_name, *(query.where(condition) for condition in conditions), empty=query)
+
+    def stream(
+        self,
+        table_name: str,
+        *,
+        columns: Sequence[str] | None = None,
+        where: Where | None = None,
+        order_by: Sequence[str] = (),
+        size: int = ROWS_AT_ONCE,
+    ) -> Iterator[pl.DataFrame]:
+        """Rows of a table by one statement, at most ``size`` at a time in memory; none is an empty iterator.
+
+        Write to other tables meanwhile, not to this one: SQLite would let the cursor see some of it.
+        """
+        query = self._select(table_name, columns, where, order_by)
+        return self._way.frames(self.connection, self._tables[table_name], query, size)
 
     def pages(
         self,
@@ -66,30 +87,32 @@ class Reader:
         where: Where | None = None,
         size: int = 50_000,
     ) -> Iterator[pl.DataFrame]:
-        """Rows of a table in the order of its key, at most ``size`` at a time, so that any table can be read.
+        """Rows of a table in the order of its key, at most ``size`` at a time; the table may change between pages.
 
         Each page starts behind the last key of the one before (keyset pagination): an offset is counted anew.
         """
         table, key = self._tables[table_name], TABLES[table_name].key
         wanted = list(columns or table.c.keys())
-        query = self._select(table, list(dict.fromkeys([*wanted, *key])), where)
-        query = query.order_by(*(table.c[name] for name in key)).limit(size)
-        page = self._fetch(table_name, query)
+        query = self._select(table_name, list(dict.fromkeys([*wanted, *key])), where, key).limit(size)
+        page = self._whole(table_name, query)
         while not page.is_empty():
             yield page.select(wanted)
             behind = sa.tuple_(*(table.c[name] for name in key)) > page.select(key).row(-1)
-            page = self._fetch(table_name, query.where(behind))
+            page = self._whole(table_name, query.where(behind))
 
-    @staticmethod
-    def _select(table: sa.Table, columns: Sequence[str] | None, where: Where | None) -> sa.Select[Any]:
+    def _select(
+        self, table_name: str, columns: Sequence[str] | None, where: Where | None, order_by: Sequence[str] = ()
+    ) -> sa.Select[Any]:
+        table = self._tables[table_name]
         wanted = [table.c[name] for name in columns or table.c.keys()]
-        return sa.select(*wanted).where(*_conditions(table, where or {}))
+        return sa.select(*wanted).where(*_conditions(table, where)).order_by(*(table.c[name] for name in order_by))
 
-    def _fetch(self, table_name: str, query: sa.Select[Any]) -> pl.DataFrame:
-        dtypes = TABLES[table_name].polars_schema
-        schema = {column.name: dtypes[column.name] for column in query.selected_columns}
-        rows = [tuple(row) for row in self.connection.execute(query)]
-        return pl.DataFrame(rows, schema=schema, orient="row")
+    def _whole(self, table_name: str, *queries: sa.Select[Any], empty: sa.Select[Any] | None = None) -> pl.DataFrame:
+        columns = (queries[0] if empty is None else empty).selected_columns.keys()
+        frames = [pl.DataFrame(schema={name: TABLES[table_name].polars_schema[name] for name in columns})]
+        for query in queries:
+            frames.extend(self._way.frames(self.connection, self._tables[table_name], query))
+        return pl.concat(frames)
 
 
 class Transaction(Reader):
@@ -101,7 +124,8 @@ class Transaction(Reader):
         Raises:
             ValueError: the frame does not hold rows of the table.
         """
-        self._execute(sa.insert(self._tables[table_name]), TABLES[table_name].validate(frame))
+        if not (rows := TABLES[table_name].validate(frame)).is_empty():
+            self._way.insert(self.connection, self._tables[table_name], rows)
 
     def append_missing(self, table_name: str, frame: pl.DataFrame) -> None:
         """Adds the rows whose keys are new; where a key is there already, the row there stays as it is.
@@ -109,21 +133,25 @@ class Transaction(Reader):
         Raises:
             ValueError: the frame does not hold rows of the table.
         """
-        rows = TABLES[table_name].validate(frame)
-        table, key = self._tables[table_name], TABLES[table_name].key
-        if self.connection.dialect.name in _INSERTS:
-            insert = _INSERTS[self.connection.dialect.name](table)
-            self._execute(insert.on_conflict_do_nothing(index_elements=key), rows)
-            return
-        most_telling = max(key, key=lambda name: rows[name].n_unique())
-        present = self.lookup(table_name, most_telling, rows[most_telling], columns=key)
-        self._execute(sa.insert(table), rows.join(present, on=key, how="anti"))
+        if not (rows := TABLES[table_name].validate(frame)).is_empty():
+            self._way.insert_missing(self.connection, self._tables[table_name], rows)
 
-    def delete(self, table_name: str, column: str, values: pl.Series) -> None:
+    def delete(self, table_name: str, column: str, values: pl.Series, *, where: Where | None = None) -> None:
         """Removes the rows whose ``column`` is among ``values``."""
         table = self._tables[table_name]
-        for ids in _chunks(values):
-            self.connection.execute(sa.delete(table).where(table.c[column].in_(ids)))
+        for condition in self._way.among(table.c[column], values):
+            self.connection.execute(sa.delete(table).where(condition, *_conditions(table, where)))
+
+    def delete_all(self, table_name: str, where: Where | None = None) -> int:
+        """Removes all rows, or those that match; returns how many did."""
+        table = self._tables[table_name]
+        return self.connection.execute(sa.delete(table).where(*_conditions(table, where))).rowcount
+
+    def delete_orphans(self, table_name: str, column: str, of: str) -> int:
+        """Removes the rows whose ``column`` has a value that no row of the table ``of`` has; returns how many."""
+        table, owners = self._tables[table_name], self._tables[of]
+        owned = sa.select(owners).where(owners.c[column] == table.c[column]).correlate(table).exists()
+        return self.connection.execute(sa.delete(table).where(~owned)).rowcount
 
     def update(self, table_name: str, where: Where, values: Mapping[str, object]) -> int:
         """Sets columns of the rows that match; returns how many did."""
@@ -131,16 +159,14 @@ class Transaction(Reader):
         statement = sa.update(table).where(*_conditions(table, where)).values(**values)
         return self.connection.execute(statement).rowcount
 
-    def _execute(self, statement: sa.Insert | sa.Delete, rows: pl.DataFrame) -> None:
-        for chunk in rows.iter_slices(ROWS_AT_ONCE):
-            self.connection.execute(statement, chunk.to_dicts())
+    def lock(self, table_name: str, where: Where) -> None:
+        """Keeps others from changing the rows that match, until the end; waits for those who do.
+
+        On SQLite every transaction keeps all others from writing.
+        """
+        table = self._tables[table_name]
+        self.connection.execute(sa.select(*table.primary_key).where(*_conditions(table, where)).with_for_update())
 
 
-def _conditions(table: sa.Table, where: Where) -> list[sa.ColumnElement[bool]]:
-    return [table.c[name] == value for name, value in where.items()]
-
-
-def _chunks(values: pl.Series) -> Iterator[list[Any]]:
-    distinct = values.drop_nulls().unique()
-    for start in range(0, distinct.len(), _IDS_AT_ONCE):
-        yield distinct.slice(start, _IDS_AT_ONCE).to_list()
+def _conditions(table: sa.Table, where: Where | None) -> list[sa.ColumnElement[bool]]:
+    return [table.c[name] == value for name, value in (where or {}).items()]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ecner.config import redacted
 from ecner.errors import RunError
@@ -38,6 +39,12 @@ class Warehouse:
         file = database_file(self._url)
         url = self._url if file is None else self._url.set(database=str(file.resolve()))
         return redacted(url.render_as_string(hide_password=True))
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that the tables grow in; None on a server."""
+        file = database_file(self._url)
+        return None if file is None else file.absolute().parent
 
     def migrate(self) -> None:
         """Makes or updates the tables and views in one transaction; writes nothing where they are current.

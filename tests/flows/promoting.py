@@ -2,22 +2,23 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
+from ecner.config import load_settings
 from ecner.nightly.extract import Extracted
-from ecner.nightly.plan import Plan, Selection
-from ecner.nightly.run import Night
+from ecner.nightly.scope import Selection
 from ecner.retraining.promotion import promote
 from flows import extract
 
 
 def main(config: Path, ref: str) -> None:
-    read = Night.extract
+    read = extract.read_shard
 
-    def promote_and_read(night: Night, shard: str, plan: Plan) -> Extracted:
-        promote(night.settings, ref)
-        return read(night, shard, plan)
+    def promote_and_read(*args: Any, **options: Any) -> Extracted:
+        promote(load_settings(config), ref)
+        return read(*args, **options)
 
-    Night.extract = promote_and_read  # type: ignore[method-assign]
+    extract.read_shard = promote_and_read
     extract.run(config, Selection(full=True))
 
 

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 import yaml
 
-from ecner.nightly.plan import Selection
 from ecner.nightly.run import prepare, run_night
+from ecner.nightly.scope import Selection
 from ecner.resources import resource
 from tests.flows.place import CONFIG, crown, read, settle
 from tests.flows.server import serve, wait

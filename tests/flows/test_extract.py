@@ -8,8 +8,8 @@ from polars.testing import assert_frame_equal
 from typer.testing import CliRunner
 
 from ecner.config import load_settings
-from ecner.nightly.plan import Selection
 from ecner.nightly.run import prepare, run_night
+from ecner.nightly.scope import Selection
 from ecner.schema import TABLES
 from ecner.storage.query import run_query
 from tests.commands import complaint, ended, invoke, is_empty, spawn

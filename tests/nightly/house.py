@@ -7,9 +7,10 @@ from typing import Any
 import polars as pl
 
 from ecner.config import Address, Settings
-from ecner.nightly.plan import Selection
+from ecner.lake import Lake
 from ecner.nightly.report import Report
 from ecner.nightly.run import Night, prepare, run_night
+from ecner.nightly.scope import Selection
 from ecner.storage.warehouse import Warehouse
 from tests.tables import Tables, read_tables
 
@@ -35,10 +36,14 @@ class House:
     def warehouse(self) -> Warehouse:
         return Warehouse(*self.address)
 
+    @property
+    def lake(self) -> Lake:
+        return Lake.open(self.settings("").lake)
+
     def settings(self, source: Path | str, /, **sections: dict[str, Any]) -> Settings:
         """Settings of a night over a source; sections lie over those of the house."""
         base: dict[str, dict[str, Any]] = {
-            "source": {"uri": str(source)},
+            "source": {"uri": str(source) or None},
             "warehouse": {"url": self.url, "schema": self.schema},
             "lake": {"uri": str(self.folder / "lake")},
             "model": {"ref": str(self.model), "device": "cpu"},

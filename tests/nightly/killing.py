@@ -19,7 +19,8 @@ import sqlalchemy as sa
 import torch
 
 from ecner.inference.reader import Reader
-from ecner.nightly import lake, run
+from ecner.lake import Lake
+from ecner.nightly import run
 from ecner.nightly.run import Night
 from ecner.storage import warehouse
 from ecner.storage.transaction import Transaction
@@ -52,9 +53,9 @@ def in_publish(prepare: Callable[[], None]) -> None:
     """Sets a trap when publishing begins."""
     original = run.publish
 
-    def publish(*args: Any) -> None:
+    def publish(*args: Any, **options: Any) -> None:
         prepare()
-        original(*args)
+        original(*args, **options)
 
     run.publish = publish
 
@@ -76,12 +77,12 @@ POINTS: dict[str, Callable[[int], None]] = {
     "none": lambda _: None,
     "migration": lambda _: counted(warehouse, "upgrade", 1, after=True),
     "ledger": lambda _: counted(Night, "_begin", 1, after=True),
-    "plan": lambda count: counted(lake, "write", count),
+    "plan": lambda count: counted(Lake, "write", count),
     "planned": lambda _: counted(Night, "plan", 1, after=True),
     "shard": lambda count: counted(Night, "extract", count),
     "half a shard": half_a_reading,
     "extracted": lambda _: counted(run, "publish", 1),
-    "publish": lambda count: in_publish(lambda: counted(Transaction, "_execute", count)),
+    "publish": lambda count: in_publish(lambda: counted(Transaction, "append", count)),
     "deletion": lambda count: in_publish(lambda: counted(Transaction, "delete", count, after=True)),
     "commit": lambda _: in_publish(lambda: sa.event.listen(sa.Engine, "commit", lambda _connection: die())),
     "committed": lambda _: counted(run, "publish", 1, after=True),

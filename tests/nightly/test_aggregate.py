@@ -5,11 +5,14 @@ from typing import Any
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
-from ecner.nightly.aggregate import calendar, entity_daily, entity_pairs_daily
+from ecner.nightly import aggregate
+from ecner.nightly.aggregate import DailyCounts, calendar, whole_reviews
 from ecner.schema import TABLES
 
 DAY = date(2026, 11, 2)
+NO_RATINGS = pl.DataFrame(schema={"review_id": pl.String, "rating": pl.Float64})
 
 
 def mentions(*rows: Any):
@@ -26,13 +29,22 @@ def mentions(*rows: Any):
     return pl.DataFrame(full, schema=TABLES["mentions"].polars_schema, orient="row")
 
 
+def counted(frame, reviews, size=1000):
+    """Counts of mentions that come in pages."""
+    ordered = frame.sort("review_id", maintain_order=True)
+    counts = DailyCounts()
+    for page in whole_reviews(ordered.iter_slices(size)):
+        counts.add(page, reviews)
+    return counts
+
+
 def daily(*rows: Any, **ratings: Any):
     """The one row of the day."""
     reviews = pl.DataFrame(
         {"review_id": list(ratings), "rating": list(ratings.values())},
         schema={"review_id": pl.String, "rating": pl.Float64},
     )
-    return entity_daily(mentions(*rows), reviews).row(0, named=True)
+    return counted(mentions(*rows), reviews).entity_daily().row(0, named=True)
 
 
 def test_a_review_that_says_it_twice_is_rated_once():
@@ -63,13 +75,14 @@ def test_several_models_of_a_day_show():
 
 
 def test_pairs_have_the_brand_on_the_left_and_count_reviews():
-    frame = entity_pairs_daily(
+    frame = counted(
         mentions(
             ("a", "brand", "x", {}), ("a", "brand", "x", {}), ("a", "product", "p", {}), ("a", "model_number", "1", {}),
             ("b", "product", "p", {}), ("b", "brand", "x", {}), ("b", "misc", "z", {}),
             ("c", "brand", "x", {}), ("d", "product", "p", {}),
-        )
-    )  # fmt: skip
+        ),
+        NO_RATINGS,
+    ).entity_pairs_daily()  # fmt: skip
     assert frame.drop("review_date").rows() == [
         ("brand", "x", "model_number", "1", 1),
         ("brand", "x", "product", "p", 2),
@@ -77,11 +90,10 @@ def test_pairs_have_the_brand_on_the_left_and_count_reviews():
 
 
 def test_nothing_said():
-    nothing = mentions()
-    reviews = pl.DataFrame(schema={"review_id": pl.String, "rating": pl.Float64})
+    nothing = counted(mentions(), NO_RATINGS)
     for name, frame in (
-        ("entity_daily", entity_daily(nothing, reviews)),
-        ("entity_pairs_daily", entity_pairs_daily(nothing)),
+        ("entity_daily", nothing.entity_daily()),
+        ("entity_pairs_daily", nothing.entity_pairs_daily()),
     ):
         assert TABLES[name].validate(frame).is_empty()
 
@@ -90,7 +102,27 @@ def test_the_order_of_rows_does_not_matter():
     rows = [(f"r{n % 7}", "brand", "xy"[n % 2], {"confidence": n / 99, "mention_no": n}) for n in range(60)]
     reviews = pl.DataFrame({"review_id": [f"r{n}" for n in range(7)], "rating": [n / 3 for n in range(7)]})
     frame = mentions(*rows)
-    assert entity_daily(frame, reviews).equals(entity_daily(frame.reverse(), reviews.reverse()))
+    whole = counted(frame, reviews)
+    assert_frame_equal(whole.entity_daily(), counted(frame.reverse(), reviews.reverse()).entity_daily())
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_pages_make_the_counts_of_the_whole(size, monkeypatch):
+    monkeypatch.setattr(aggregate, "_ROWS_HELD", 5)
+    kinds = ["brand", "product", "model_number"]
+    rows = [
+        (
+            f"r{n % 11}",
+            kinds[n % 3],
+            "xyz"[n % 2],
+            {"text_hash": f"t{n % 5}", "product_id": [None, "p", "q"][n % 3], "model_version": "mn"[n % 2]},
+        )
+        for n in range(80)
+    ]
+    reviews = pl.DataFrame({"review_id": [f"r{n}" for n in range(11)], "rating": [None, *(n / 3 for n in range(10))]})
+    whole, paged = counted(mentions(*rows), reviews), counted(mentions(*rows), reviews, size)
+    assert_frame_equal(paged.entity_daily(), whole.entity_daily())
+    assert_frame_equal(paged.entity_pairs_daily(), whole.entity_pairs_daily())
 
 
 def test_the_calendar_covers_the_weeks_beside():

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from ecner.inference.reader import Reader
-from ecner.nightly.plan import Selection
+from ecner.nightly.scope import Selection
 from ecner.schema import TABLES
 from tests.nightly.reviews import make_reviews, write
 from tests.tables import assert_equal_tables

@@ -11,7 +11,7 @@ from ecner.model.checkpoint import Checkpoint, fingerprint
 from ecner.model.vocabulary import UNKNOWN
 from ecner.nightly import extract as module
 from ecner.nightly.extract import READINGS, extract_shard, span_frame
-from ecner.nightly.plan import ReadingModel
+from ecner.nightly.scope import ReadingModel
 from tests.nightly.oracle import hashed, read_texts
 from tests.nightly.reviews import make_reviews
 from tests.tiny import VOCABULARY

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ecner.nightly import lake
+from ecner.data.hashes import hash_texts
+from ecner.nightly import buckets, parquet
 from ecner.nightly import plan as module
-from ecner.nightly import source as source_module
-from ecner.nightly.plan import CHANGED, Selection, hash_texts
+from ecner.nightly.changes import CHANGED
+from ecner.nightly.rows import REJECTED
+from ecner.nightly.scope import Selection
 from tests.nightly.house import BY_WATERMARK
 from tests.nightly.oracle import hashed
 from tests.nightly.reviews import make_reviews, write
@@ -33,10 +35,13 @@ def plan(house, tmp_path):
     """Plans a night over some rows, without running it: the plan, and its files as frames."""
 
     def make(rows, selection=BY_WATERMARK, path=None, **sections: Any):
-        made = house.prepare(write(path or tmp_path / "plan.parquet", rows), selection, **sections).plan()
-        changed = pl.concat([pl.DataFrame(schema=CHANGED), *map(lake.read, made.changed)])
-        rejected = pl.concat(map(lake.read, made.rejected))
-        shards = [dict(lake.read(shard).select("text_hash", "text").iter_rows()) for shard in made.shards]
+        night = house.prepare(write(path or tmp_path / "plan.parquet", rows), selection, **sections)
+        with night.ledger():
+            made = night.plan()
+        read = house.lake.read
+        changed = pl.concat([pl.DataFrame(schema=CHANGED), *map(read, made.changed)])
+        rejected = pl.concat([pl.DataFrame(schema=REJECTED), *map(read, made.rejected)])
+        shards = [dict(read(shard).select("text_hash", "text").iter_rows()) for shard in made.shards]
         return made, changed.sort("review_id"), rejected.sort("source_row"), shards
 
     return make
@@ -91,7 +96,7 @@ def settled(rows):
 )
 def test_of_an_id_the_newest_counts(plan, rows, batch_rows, shards):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(source_module, "_BATCH_ROWS", batch_rows)
+        patch.setattr(parquet, "_BATCH_ROWS", batch_rows)
         made, changed, rejected, found = plan(rows, run={"shards": shards})
     expected = settled(rows)
     assert dict(changed.select("review_id", "text_hash").iter_rows()) == {k: hashed(v) for k, v in expected.items()}
@@ -275,7 +280,7 @@ def test_a_watermark_belongs_to_a_column(house, tmp_path):
 def test_a_failed_run_does_not_move_the_watermark(house, tmp_path, monkeypatch):
     path = write(tmp_path / "x.parquet", [review()])
     with monkeypatch.context() as patched:
-        patched.setattr("ecner.nightly.run.publish", lambda *_: 1 / 0)
+        patched.setattr("ecner.nightly.run.publish", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             house.night(path, source=WATERMARK)
     assert house.night(path, source=WATERMARK).plan.watermark_low is None
@@ -311,9 +316,9 @@ def test_another_model_reads_anew_only_when_asked(night, house, other_model, mod
     assert set(house.read("review_coverage")["fingerprint"]) == {new.model.fingerprint}
     assert set(house.read("mentions")["model_version"]) == {new.model.version}
 
-    made = house.prepare(write(house.folder / "x.parquet", rows), Selection(full=True), model=other).plan()
+    made = night(rows, Selection(full=True), model=other).plan
     assert made.texts_inferred == 0
-    assert all(lake.read(path).is_empty() for path in made.changed)
+    assert made.changed == ()
     back = night(rows, Selection(full=True)).plan  # the first model has read all but the last ten
     assert back.texts_inferred == len({row["text"] for row in rows[20:]} - {row["text"] for row in rows[:20]})
     assert set(house.read("review_coverage")["fingerprint"]) == {old}
@@ -349,10 +354,14 @@ def test_the_order_of_rows_does_not_matter(plan):
     assert [list(shard.items()) for shard in reshuffled] == [list(shard.items()) for shard in shards]
 
 
-def test_memory_is_that_of_a_batch(plan, monkeypatch):
-    monkeypatch.setattr(source_module, "_BATCH_ROWS", 10)
+def test_memory_is_that_of_a_bucket(plan, house, monkeypatch):
+    monkeypatch.setattr(parquet, "_BATCH_ROWS", 10)
+    monkeypatch.setattr(buckets, "_ROWS_A_BUCKET", 12)
+    monkeypatch.setattr(buckets, "_BYTES_AT_ONCE", 1)
     made, *_ = plan(make_reviews(95), run={"shards": 2})
-    pieces = [len(lake.read(path)) for path in (module.Path(made.changed[0]).parents[1] / "rows").rglob("*.parquet")]
+    names = house.lake.names(f"runs/{made.run_id}/rows")
+    assert len({name.split("/")[3] for name in names}) == 8
+    pieces = [len(house.lake.read(name)) for name in names]
     assert sum(pieces) == 95
     assert max(pieces) <= 10
 

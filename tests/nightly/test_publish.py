@@ -9,12 +9,12 @@ import pytest
 
 from ecner.config import ModelSettings
 from ecner.inference.reader import Reader
+from ecner.nightly import parquet
 from ecner.nightly import publish as module
-from ecner.nightly import source as source_module
 from ecner.nightly.names import Lexicon
-from ecner.nightly.plan import Selection
-from ecner.nightly.publish import Rules
+from ecner.nightly.rules import Rules
 from ecner.nightly.run import run_night
+from ecner.nightly.scope import Selection
 from ecner.resources import resource
 from ecner.storage.transaction import Transaction
 from tests.nightly.oracle import LABELS, expected_tables, read_texts
@@ -55,7 +55,7 @@ def test_tables_are_those_of_plain_python(house, source, tmp_path, found, how, m
         shuffled = Random(how.pop("order")).sample(reviews, len(reviews))  # noqa: S311
         source = write(tmp_path / "shuffled.parquet", shuffled, row_group_size=11)
     if "rows" in how:
-        monkeypatch.setattr(source_module, "_BATCH_ROWS", how["rows"])
+        monkeypatch.setattr(parquet, "_BATCH_ROWS", how["rows"])
         monkeypatch.setattr(module, "_REVIEWS_AT_ONCE", how.pop("rows"))
     house.night(source, run=how)
     tables = assert_published(house, reviews, found)
@@ -196,20 +196,24 @@ def test_a_failing_publish_leaves_the_old_tables(house, source, tmp_path, monkey
     reviews = make_reviews(90)
     house.night(write(tmp_path / "a.parquet", reviews[:50]))
     before = house.tables()
-    execute, publishing = Transaction._execute, module.publish
+    publishing = module.publish
     calls = {"made": 0, "fail_at": 0}
 
-    def counted(self, statement, rows):
-        calls["made"] += 1
-        if calls["made"] == calls["fail_at"]:
-            raise OSError("pulled the plug")
-        execute(self, statement, rows)
+    def counted(method):
+        def call(*args: Any, **options: Any):
+            calls["made"] += 1
+            if calls["made"] == calls["fail_at"]:
+                raise OSError("pulled the plug")
+            return method(*args, **options)
 
-    def publish(*args: Any):
+        return call
+
+    def publish(*args: Any, **options: Any):
         calls["made"] = 0
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Transaction, "_execute", counted)
-            publishing(*args)
+            for name in ("append", "append_missing", "delete", "update"):
+                patch.setattr(Transaction, name, counted(getattr(Transaction, name)))
+            publishing(*args, **options)
 
     monkeypatch.setattr("ecner.nightly.run.publish", publish)
     monkeypatch.setattr("ecner.nightly.run.make_report", lambda *_: None)
@@ -220,7 +224,7 @@ def test_a_failing_publish_leaves_the_old_tables(house, source, tmp_path, monkey
             house.night(source)
         except OSError:
             assert_equal_tables(house.tables(), before)
-            steps += 3
+            steps += 7
         else:
             break
     assert steps > 12
@@ -232,11 +236,12 @@ def test_a_failing_publish_leaves_the_old_tables(house, source, tmp_path, monkey
 def test_a_reading_that_an_earlier_version_left(house, source, found):
     """It is taken up without the column that it lacks."""
     night = house.prepare(source)
-    plan = night.plan()
-    extracted = [night.extract(shard, plan) for shard in plan.shards]
-    for part in extracted:
-        pl.read_parquet(part.path, glob=False).drop("unknown_chars").write_parquet(part.path)
-    night.publish(plan, extracted)
+    with night.ledger():
+        plan = night.plan()
+        extracted = [night.extract(shard, plan) for shard in plan.shards]
+        for part in extracted:
+            house.lake.write(part.path, house.lake.read(part.path).drop("unknown_chars"))
+        night.publish(plan, extracted)
     assert_published(house, make_reviews(90), found)
     readings = house.read("text_readings")
     assert readings["unknown_chars"].null_count() == len(readings) > 0

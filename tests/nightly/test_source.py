@@ -1,209 +1,53 @@
-from datetime import UTC, date, datetime
-from decimal import Decimal
-from typing import Any
+import sqlite3
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from ecner.config import SourceSettings
-from ecner.errors import DataError, RunError, UsageError
-from ecner.nightly import source as module
+from ecner.errors import UsageError
 from ecner.nightly.rows import check
 from ecner.nightly.source import open_source
 
 
-def save(path, **columns: Any):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(columns), path)
-    return path
-
-
-def read(uri, **settings: Any):
-    """The rows of a source as the rules see them."""
-    batches = open_source(SourceSettings(uri=str(uri), **settings)).batches()
-    return pl.concat([check(batch, first_row=0, time_zone="UTC").rows for batch in batches])
-
-
-def ids(uri, **settings: Any):
-    return read(uri, **settings)["review_id"].to_list()
-
-
 @pytest.fixture
-def folder(tmp_path):
-    """A folder with files that count and such that writers leave."""
-    for number, name in enumerate(["b.parquet", "a.parquet", "deep/er.parquet/c.parquet"]):
-        save(tmp_path / "in" / name, review_id=[f"r{number}"], text=["t"])
-    for name in ("_temporary/x.parquet", ".hidden.parquet", "deep/_x.parquet", ".deep/x.parquet"):
-        save(tmp_path / "in" / name, review_id=["hidden"], text=["t"])
-    (tmp_path / "in" / "_SUCCESS").touch()
-    (tmp_path / "in" / "notes.txt").write_text("no Parquet")
-    return tmp_path / "in"
+def uris(tmp_path):
+    """The same two reviews as a file and as a database."""
+    pl.DataFrame({"review_id": ["a", "b"], "text": ["t", "u"]}).write_parquet(tmp_path / "x.parquet")
+    database = sqlite3.connect(tmp_path / "x.db")
+    database.executescript("create table reviews (review_id, text); insert into reviews values ('a', 't'), ('b', 'u')")
+    database.close()
+    return {"file": f"{tmp_path}/x.parquet", "database": f"sqlite:///{tmp_path}/x.db"}
 
 
-def test_one_file(folder):
-    assert ids(folder / "b.parquet") == ["r0"]
-    assert ids(folder / ".hidden.parquet") == ["hidden"]  # it was asked for by its name
+def test_it_goes_by_the_address(uris):
+    for uri, more in ((uris["file"], {}), (uris["database"], {"table": "reviews"})):
+        source = open_source(SourceSettings(uri=uri, **more))
+        (batch,) = source.batches()
+        assert check(batch, first_row=0, time_zone="UTC").rows["review_id"].to_list() == ["a", "b"]
+        assert source.name.startswith(uri)
 
 
-def test_a_folder_in_the_order_of_names(folder):
-    assert ids(folder) == ["r1", "r0", "r2"]
+def test_the_sample_is_read_where_nothing_is_named():
+    source = open_source(SourceSettings())
+    assert source.rows() == sum(batch.num_rows for batch in source.batches()) == 347
 
 
 @pytest.mark.parametrize(
-    ("pattern", "expected"),
+    ("uri", "more", "message"),
     [
-        ("*.parquet", ["r1", "r0"]),
-        ("[b].parquet", ["r0"]),
-        ("deep", ["r2"]),
-        ("d*", ["r2"]),
-        ("deep/**", ["r2"]),
-        ("**/[a-z]*.parquet", ["r1", "r0", "r2"]),
-    ],
-)
-def test_globs(folder, pattern, expected):
-    assert ids(folder / pattern) == expected
-
-
-def test_a_name_with_the_characters_of_a_glob(tmp_path):
-    assert ids(save(tmp_path / "[1]*.parquet", review_id=["r"], text=["t"])) == ["r"]
-
-
-def test_partitions(tmp_path):
-    for part in ("date=2026-11-02", "date=2026-11-01", "date=__HIVE_DEFAULT_PARTITION__", "date=2026%2D11%2D03"):
-        save(tmp_path / "in" / part / "product_id=p%201" / "f.parquet", review_id=[part], text=["t"])
-    rows = read(tmp_path / "in").sort("partition_date")
-    days = [None, date(2026, 11, 1), date(2026, 11, 2), date(2026, 11, 3)]
-    assert rows["partition_date"].to_list() == days
-    assert set(rows["product_id"]) == {"p 1"}
-    one = read(tmp_path / "in" / "date=2026-11-02" / "product_id=p%201" / "f.parquet")
-    assert one["partition_date"].to_list() == [date(2026, 11, 2)]
-
-
-def test_a_partition_can_be_the_watermark(tmp_path):
-    save(tmp_path / "in" / "date=2026-11-02" / "f.parquet", review_id=["r"], text=["t"])
-    rows = read(tmp_path / "in", watermark_column="date")
-    assert rows["watermark"].to_list() == [datetime(2026, 11, 2, tzinfo=UTC)]
-
-
-def test_column_names(tmp_path):
-    at = datetime(2026, 1, 2, tzinfo=UTC)
-    file = save(tmp_path / "f.parquet", id=[7], body=["t"], changed=[at], text=["another column"], star=[3])
-    names = {"review_id": "id", "text": "body", "updated_at": "changed", "created_at": "changed", "rating": "star"}
-    row = read(file, columns=names, watermark_column="changed").row(0, named=True)
-    assert row == {
-        "source_row": 0, "review_id": "7", "text": "t", "product_id": None, "rating": 3.0,
-        "created_at": at, "updated_at": at, "watermark": at, "partition_date": None,
-    }  # fmt: skip
-
-
-def test_each_file_may_have_a_schema_of_its_own(tmp_path):
-    text = ["甲", None, "乙"]
-    number = [1, 2, 3]
-    kinds = [
-        (pa.array(text, pa.string()), pa.array(["1", "2", "3"]), {"rating": pa.array([1, None, 5], pa.int8())}),
-        (pa.array(text, pa.large_string()), pa.array(number, pa.int64()), {"rating": pa.array([1.0, None, 5.0])}),
-        (pa.array(text, pa.string_view()), pa.array(number, pa.uint16()), {}),
-        (pa.array(text).dictionary_encode(), pa.array(["1", "2", "3"]).dictionary_encode(), {}),
-        (pa.array([t and t.encode() for t in text]), pa.array([b"1", b"2", b"3"]), {"rating": pa.nulls(3)}),
+        ("file", {"table": "reviews"}, "source.table is set, but source.uri names files"),
+        ("file", {"query": "select 1"}, "source.query is set, but source.uri names files"),
+        ("database", {}, "expected source.table or source.query"),
         (
-            pa.array(text),
-            pa.array(number),
-            {"rating": pa.array([Decimal("1.0"), None, Decimal("5.0")]), "product_id": pa.array([4, None, 4])},
+            "nosuch://user:secret@host/x",
+            {"table": "t"},
+            r"source.uri is .*user:\*\*\*@host/x.*expected a SQLAlchemy URL",
         ),
-    ]
-    for name, (texts, identities, more) in enumerate(kinds):
-        save(tmp_path / f"{name}.parquet", text=texts, review_id=identities, **more)
-        rows = read(tmp_path / f"{name}.parquet")
-        assert rows["text"].to_list() == ["甲", "乙"]
-        assert rows["review_id"].to_list() == ["1", "3"]
-        assert rows["rating"].to_list() in ([1.0, 5.0], [None, None])
-    whole = read(tmp_path)
-    assert len(whole) == 2 * len(kinds)
-    assert whole["product_id"].to_list()[-2:] == ["4", "4"]
-
-
-def test_batches_are_streamed(tmp_path, monkeypatch):
-    """A file is read piece by piece, and the next one is not opened before it is asked for."""
-    monkeypatch.setattr(module, "_BATCH_ROWS", 100)
-    for name in "ab":
-        save(tmp_path / f"{name}.parquet", review_id=list(range(1000)), text=["t"] * 1000)
-    batches = open_source(SourceSettings(uri=str(tmp_path))).batches()
-    assert next(batches).num_rows == 100
-    (tmp_path / "b.parquet").write_bytes(b"")
-    assert sum(next(batches).num_rows for _ in range(9)) == 900
-    with pytest.raises(RunError, match=r"cannot read on in .*b\.parquet"):
-        next(batches)
-
-
-def refused(uri, error, message, **settings: Any):
-    with pytest.raises(error, match=message) as caught:
-        open_source(SourceSettings(uri=str(uri), **settings))
-    assert "\n" not in str(caught.value)
-
-
-def test_nothing_there(tmp_path):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / "notes.txt").touch()
-    for uri in ("no.parquet", "empty", "*.parquet", "s3://bucket/reviews"):
-        refused(tmp_path / uri if "://" not in uri else uri, UsageError, "no Parquet file at .*set source.uri")
-
-
-def test_a_password_is_not_shown():
-    refused("s3://user:secret@host/x", UsageError, r"s3://user:\*\*\*@host/x")
-
-
-@pytest.mark.parametrize("content", [b"", b"garbage" * 100, b"PAR1" + b"\0" * 90 + b"PAR1"])
-def test_no_parquet(tmp_path, content):
-    good = save(tmp_path / "in" / "a.parquet", review_id=["r"], text=["t"])
-    (tmp_path / "in" / "b.parquet").write_bytes(content)
-    refused(good.parent, DataError, r"b\.parquet is not a Parquet file")
-
-
-def test_a_truncated_file(tmp_path):
-    file = save(tmp_path / "a.parquet", review_id=["r"] * 1000, text=["t"] * 1000)
-    file.write_bytes(file.read_bytes()[:-9])
-    refused(file, DataError, r"a\.parquet is not a Parquet file")
-
-
-def test_a_missing_column(tmp_path):
-    save(tmp_path / "in" / "a.parquet", review_id=["r"], text=["t"])
-    save(tmp_path / "in" / "b.parquet", review_id=["r"], body=["t"])
-    refused(tmp_path / "in", UsageError, r"b\.parquet lacks the column\(s\) text: it has body, review_id; set")
-    file = tmp_path / "in" / "a.parquet"
-    refused(file, UsageError, "lacks the column.* stars", columns={"rating": "stars"})
-    refused(file, UsageError, "lacks the column.* changed", watermark_column="changed")
-
-
-@pytest.mark.parametrize(
-    ("name", "values", "expected"),
-    [
-        ("review_id", [1.0], "text or integers"),
-        ("review_id", [True], "text or integers"),
-        ("text", [1], "text"),
-        ("text", [["t"]], "text"),
-        ("text", pa.array([1]).dictionary_encode(), "text"),
-        ("product_id", [1.5], "text or integers"),
-        ("rating", [datetime(2026, 1, 1, tzinfo=UTC)], "numbers"),
-        ("created_at", [1_700_000_000], "times"),
-        ("updated_at", [{"at": 1}], "times"),
+        ("s3://user:secret@host/x", {}, r"s3://user:\*\*\*@host/x is no store"),
+        ("sqlite:///nosuch.db", {"table": "t"}, "no such database"),
     ],
 )
-def test_types_that_cannot_be_used(tmp_path, name, values, expected):
-    file = save(tmp_path / "a.parquet", **{"review_id": ["r"], "text": ["t"], name: values})
-    refused(file, UsageError, f"{name} is .*: expected {expected};")
-
-
-def test_all_types_are_named_at_once(tmp_path):
-    file = save(tmp_path / "a.parquet", review_id=[1.0], text=[1])
-    refused(file, UsageError, "review_id is double: expected text or integers; text is int64: expected text")
-
-
-@pytest.mark.parametrize("kind", [pa.date32(), pa.date64(), pa.timestamp("ms"), pa.timestamp("ns", "Nowhere/Known")])
-def test_types_of_times(tmp_path, kind):
-    at = pa.array([1_000_000_000_000 if kind != pa.date32() else 11_574]).cast(
-        pa.int32() if kind == pa.date32() else pa.int64()
-    )
-    file = save(tmp_path / "a.parquet", review_id=["r"], text=["t"], created_at=at.cast(kind))
-    assert read(file)["created_at"].null_count() == 0
+def test_what_cannot_be_a_source(uris, uri, more, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        open_source(SourceSettings(uri=uris.get(uri, uri), **more))
+    assert "secret" not in str(caught.value)

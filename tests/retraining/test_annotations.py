@@ -12,7 +12,7 @@ from ecner.config import Settings
 from ecner.data.rows import LabelledText
 from ecner.errors import DataError, UsageError
 from ecner.labels import Span
-from ecner.nightly import source as source_module
+from ecner.nightly import parquet
 from ecner.retraining import annotations
 from ecner.retraining.annotations import read_annotations
 from ecner.schema import TABLES
@@ -201,7 +201,7 @@ def fill(settings, *rows: dict[str, object]):
 
 @pytest.mark.parametrize("batch_rows", [1, 2, 100])
 def test_texts_of_reviews_come_from_the_source(settings, monkeypatch, batch_rows):
-    monkeypatch.setattr(source_module, "_BATCH_ROWS", batch_rows)
+    monkeypatch.setattr(parquet, "_BATCH_ROWS", batch_rows)
     fill(
         settings,
         row(text=None, review_id="r1", labelled_at=AT + DAY),

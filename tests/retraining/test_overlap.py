@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ecner.config import Settings
 from ecner.errors import UsageError
-from ecner.nightly import source as source_module
+from ecner.nightly import parquet
 from ecner.retraining.overlap import recent_reviews
 from tests.nightly.oracle import hashed
 from tests.nightly.reviews import bad_rows, write
@@ -22,8 +22,9 @@ def sample_of(source, count, **sections: Any):
     return recent_reviews(made, count).rows()
 
 
-def row(review_id, text="小米", created_at=AT, updated_at=None):
-    return {"review_id": review_id, "text": text, "created_at": created_at, "updated_at": updated_at}
+def row(review_id, text="小米", created_at=AT, updated_at=None, deleted=False):
+    made = {"review_id": review_id, "text": text, "created_at": created_at, "updated_at": updated_at}
+    return made | {"deleted": deleted}
 
 
 def expected(rows, count):
@@ -31,7 +32,11 @@ def expected(rows, count):
     oldest = datetime.min.replace(tzinfo=UTC)
     ranked = sorted(enumerate(rows), key=lambda pair: (pair[1]["updated_at"] or oldest, pair[0]))
     settled = {row["review_id"]: row for _, row in ranked}.values()
-    dated = [(row["review_id"], row["text"], row["created_at"] and row["created_at"].date()) for row in settled]
+    dated = [
+        (row["review_id"], row["text"], row["created_at"] and row["created_at"].date())
+        for row in settled
+        if not row["deleted"]
+    ]
     return sorted(dated, key=lambda r: (-(r[2] or date.min).toordinal(), hashed(r[0])))[:count]
 
 
@@ -40,7 +45,8 @@ def sources(draw):
     """Rows of few ids whose rows differ in all there is, updated_at telling them apart; and where files end."""
     ids = draw(st.lists(st.sampled_from("abcdefgh"), max_size=24))
     days = st.sampled_from([None, *(AT - days * DAY for days in range(4))])
-    rows = [row(name, f"t{number}", draw(days), AT + number * DAY) for number, name in enumerate(ids)]
+    deleted = st.sampled_from([False, False, True])
+    rows = [row(name, f"t{number}", draw(days), AT + number * DAY, draw(deleted)) for number, name in enumerate(ids)]
     return draw(st.permutations(rows)), draw(st.lists(st.integers(0, len(rows)), max_size=3).map(sorted))
 
 
@@ -53,7 +59,7 @@ def test_it_is_the_newest_whatever_the_order_of_rows_and_the_files(tmp_path_fact
     for number, (first, last) in enumerate(pairwise(bounds)):
         write(folder / f"{number}.parquet", [*rows[first:last], *bad_rows()])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(source_module, "_BATCH_ROWS", batch_rows)
+        patch.setattr(parquet, "_BATCH_ROWS", batch_rows)
         assert sample_of(folder, count) == expected(rows, count)
 
 

@@ -5,7 +5,7 @@ from random import Random
 
 import polars as pl
 
-from ecner.nightly.aggregate import entity_daily
+from ecner.nightly.aggregate import MENTION_COLUMNS, DailyCounts
 
 FIRST, DAYS = date(2024, 1, 25), 45
 SILENT_WEEK = date(2024, 2, 12)
@@ -29,11 +29,13 @@ def night(seed: int) -> dict[str, pl.DataFrame]:
         [{**review, "mention_count": counts[review["review_id"]]} for review in reviews], infer_schema_length=None
     )
     mentioned = pl.DataFrame(mentions, infer_schema_length=None)
+    counted = DailyCounts()
+    counted.add(mentioned.select(MENTION_COLUMNS), covered)
     return {
         "calendar": calendar(),
         "review_coverage": covered,
         "mentions": mentioned,
-        "entity_daily": entity_daily(mentioned, covered),
+        "entity_daily": counted.entity_daily(),
         "entity_pairs_daily": _pairs(random),
         **_runs(random),
         **_models(random),
@@ -127,6 +129,7 @@ def _runs(random: Random) -> dict[str, pl.DataFrame]:
                 "model_version": "m",
                 "error": None,
                 "publish_hash": None,
+                "reviews_deleted": None,
             }
             for number in range(4)
         ]

@@ -2,18 +2,20 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, date, datetime
-from itertools import count
 
 import pytest
 import sqlalchemy as sa
 from alembic import command as alembic
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.pool import NullPool
 
 from ecner.errors import RunError, UsageError
+from ecner.resources import resource
 from ecner.schema import TABLES
 from ecner.storage import migrations, views
-from ecner.storage.engine import database_file, parse_url
+from ecner.storage.engine import database_file
 from ecner.storage.tables import SQL_TYPES, sql_tables
 from ecner.storage.warehouse import Warehouse
 
@@ -27,12 +29,7 @@ select distinct collation_name
 from information_schema.columns join information_schema.tables using (table_schema, table_name)
 where table_schema = :schema and table_type = 'BASE TABLE' and data_type = 'text'
 """)
-_numbers = count()
-OF_0001 = {
-    "mentions", "review_coverage", "entity_daily", "entity_pairs_daily", "rejected_reviews", "text_readings",
-    "text_spans", "extraction_runs", "model_versions", "model_evaluations", "calendar",
-}  # fmt: skip
-SINCE_0001 = {("text_readings", "unknown_chars"), ("model_versions", "reason")}
+HEAD, *EARLIER = (script.revision for script in ScriptDirectory(str(resource("sql/migrations"))).walk_revisions())
 VALUES = {"text": "小米", "int": 7, "float": 0.5, "date": date(2026, 1, 2), "time": datetime(2026, 1, 2, 3, tzinfo=UTC)}
 
 
@@ -71,12 +68,14 @@ def test_the_migrations_end_at_the_schema(warehouse):
             assert reader.connection.scalars(COLLATIONS, {"schema": warehouse.schema}).all() == ["C"]
 
 
-def test_without_a_schema_postgresql_uses_its_default(postgresql_url):
-    name = f"night_{next(_numbers)}"
-    engine = sa.create_engine(parse_url(postgresql_url, None), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+def test_without_a_schema_postgresql_uses_its_default(postgresql_server):
+    engine = sa.create_engine(
+        postgresql_server.admin.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT", poolclass=NullPool
+    )
     with engine.connect() as connection:
-        connection.exec_driver_sql(f"create database {name}")
-    made = Warehouse(str(sa.make_url(postgresql_url).set(database=name)))
+        connection.exec_driver_sql("create database night")
+    postgresql_server.give_rights("public", "night")
+    made = Warehouse(postgresql_server.url(database="night"))
     made.migrate()
     made.migrate()
     assert tables_and_views(made)[0] == {*TABLES, "alembic_version"}
@@ -97,49 +96,61 @@ def test_migrating_again_runs_no_upgrade(warehouse, monkeypatch):
     warehouse.migrate()
 
 
-def at_0001(made, url, monkeypatch):
-    """A warehouse as the first revision made it, two rows in each table, and a view that needs them."""
+def all_rows(warehouse) -> dict[str, list[dict[str, object]]]:
+    with warehouse.connect() as reader:
+        found = sa.MetaData()
+        found.reflect(reader.connection, schema=warehouse.schema, only=lambda name, _meta: name in TABLES)
+        return {
+            table.name: [dict(row) for row in reader.connection.execute(sa.select(table)).mappings()]
+            for table in found.sorted_tables
+        }
+
+
+def at_revision(made, url, revision, monkeypatch):
+    """A warehouse as an earlier ecner left it: two rows in each table, and a view that needs some of them."""
     if file := database_file(sa.make_url(url)):
         file.parent.mkdir()
     with monkeypatch.context() as then, made.begin() as transaction:
         connection = transaction.connection
-        if made.schema is not None:
-            connection.execute(sa.schema.CreateSchema(made.schema))
-        alembic.upgrade(migrations._config(connection, made.schema), "0001")
+        alembic.upgrade(migrations._config(connection, made.schema), revision)
         then.setattr(views, "_files", lambda: ["model_quality"])
         views.create_views(connection, made.schema)
-        for name in OF_0001:
-            columns = [column for column in TABLES[name].columns if (name, column.name) not in SINCE_0001]
+        inspector = sa.inspect(connection)
+        for name in TABLES.keys() & set(inspector.get_table_names(made.schema)):
+            there = {column["name"] for column in inspector.get_columns(name, made.schema)}
+            columns = [column for column in TABLES[name].columns if column.name in there]
             table = sa.table(name, *(sa.column(c.name, SQL_TYPES[c.kind]) for c in columns), schema=made.schema)
             whole = {column.name: VALUES[column.kind] for column in columns}
             other = {c.name: None if c.nullable else whole[c.name] for c in columns}
-            first = next(column for column in columns if column.key)
-            other[first.name] = date(2026, 1, 3) if first.kind == "date" else "华为"
+            if first := next((column for column in columns if column.key), None):
+                other[first.name] = {"date": date(2026, 1, 3), "int": 8}.get(first.kind, "华为")
             connection.execute(sa.insert(table), [whole, other])
 
 
-def test_an_upgrade_keeps_the_rows(place, monkeypatch):
+@pytest.mark.parametrize("revision", EARLIER)
+def test_an_upgrade_keeps_every_row(place, revision, monkeypatch):
     made = Warehouse(*place)
-    at_0001(made, place[0], monkeypatch)
-    tables, names = tables_and_views(made)
-    assert (tables, names) == ({*OF_0001, "alembic_version"}, {"model_quality", "views_digest"})
+    at_revision(made, place[0], revision, monkeypatch)
+    before = all_rows(made)
+    assert tables_and_views(made) == ({*before, "alembic_version"}, {"model_quality", "views_digest"})
     made.migrate()
-    tables, names = tables_and_views(made)
-    assert (tables, names) == ({*TABLES, "alembic_version"}, {*views.view_names(), "views_digest"})
+    after = all_rows(made)
+    assert tables_and_views(made) == ({*TABLES, "alembic_version"}, {*views.view_names(), "views_digest"})
+    for name, rows in after.items():
+        was = before.get(name, [])
+        assert len(was) == (2 if name in before else 0)
+        added = {column.name: None for column in TABLES[name].columns if was and column.name not in was[0]}
+        assert rows == [{**row, **added} for row in was]
     with made.connect() as reader:
-        for name, table in TABLES.items():
-            rows = reader.read(name)
-            assert len(rows) == (2 if name in OF_0001 else 0)
-            for column in table.columns if name in OF_0001 else ():
-                was = set() if (name, column.name) in SINCE_0001 else {VALUES[column.kind]}
-                assert was <= set(rows[column.name])
-                assert rows[column.name].null_count() == (2 - len(was) if column.nullable else 0)
         assert migrations.is_current(reader.connection, made.schema)
+    with made.begin() as transaction:
+        for name in TABLES:
+            assert transaction.delete_all(name) == len(after[name])
 
 
 def test_a_newer_warehouse_is_refused(warehouse):
     set_revision(warehouse, "9999")
-    with pytest.raises(UsageError, match=r"revision 9999, this ecner knows up to \d+.*newer ecner"):
+    with pytest.raises(UsageError, match=f"revision 9999, this ecner knows up to {HEAD}: .*newer ecner"):
         warehouse.migrate()
 
 

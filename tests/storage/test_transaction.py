@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from ecner.schema import TABLES
-from ecner.storage import transaction as module
+from ecner.storage import bulk
+from ecner.storage.warehouse import Warehouse
 from tests.storage.frames import frames
 
 ON_ONE_WAREHOUSE = settings(
@@ -16,6 +17,16 @@ ON_ONE_WAREHOUSE = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "plain"])
+def warehouse(request, new_place, monkeypatch):
+    """A warehouse on each database, and one taken for a database of another kind."""
+    if request.param == "plain":
+        monkeypatch.setattr("ecner.storage.transaction.way_of", lambda _dialect: bulk.Plain())
+    made = Warehouse(*new_place("postgresql" if request.param == "postgresql" else "sqlite"))
+    made.migrate()
+    return made
 
 
 def spans(*rows: tuple[str, int, str]) -> pl.DataFrame:
@@ -107,9 +118,9 @@ def test_nothing_looked_up_is_an_empty_typed_frame(warehouse):
             assert found.is_empty()
 
 
-@pytest.mark.parametrize("dialects", [module._INSERTS, {}], ids=["on conflict", "plain"])
-def test_append_missing_leaves_what_is_there(warehouse, monkeypatch, dialects):
-    monkeypatch.setattr(module, "_INSERTS", dialects)
+@pytest.mark.parametrize("staged_from", [0, 1000])
+def test_append_missing_leaves_what_is_there(warehouse, monkeypatch, staged_from):
+    monkeypatch.setattr(bulk, "_STAGED_FROM", staged_from)
     with warehouse.begin() as transaction:
         transaction.append("text_spans", spans(("a", 0, "old"), ("b", 1, "old")))
         transaction.append_missing("text_spans", spans(("a", 0, "new"), ("a", 1, "new"), ("c", 0, "new")))
@@ -147,7 +158,7 @@ def test_a_reader_sees_one_state(warehouse):
 
 
 def test_more_rows_than_a_statement_takes(warehouse):
-    number = pl.int_range(2 * module.ROWS_AT_ONCE + 1, eager=True)
+    number = pl.int_range(2 * bulk.ROWS_AT_ONCE + 1, eager=True)
     frame = pl.DataFrame({"fingerprint": "f", "text_hash": number.cast(pl.String)}).with_columns(
         chars=number, chars_read=number, windows=1, unknown_chars=number
     )

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 import sqlalchemy as sa
 
-from ecner.errors import RunError, UsageError
+from ecner.errors import RunError, TransientError, UsageError
 from ecner.storage.engine import parse_url
 from ecner.storage.query import run_query
 from ecner.storage.warehouse import Warehouse
@@ -68,7 +68,7 @@ def test_the_driver_of_postgresql(given, driver):
 
 def test_a_server_that_is_not_there(tmp_path):
     made = Warehouse(f"postgresql://user:secret@/db?host={tmp_path}")
-    with pytest.raises(RunError, match=r"user:\*\*\*@.*check warehouse.url") as caught:
+    with pytest.raises(TransientError, match=r"user:\*\*\*@.*check its URL") as caught:
         made.migrate()
     assert "secret" not in str(caught.value)
 

@@ -1,0 +1,34 @@
+"""Tombstones: what must not come back into the tables, by a hash of it alone."""
+
+from datetime import datetime
+
+import polars as pl
+
+from ecner.storage.transaction import Transaction
+
+DELETED = "deleted"  # reviews that the source deleted; a newer row of theirs brings them back
+FORGOTTEN = "forgotten"  # reviews that nothing brings back
+FORGOTTEN_TEXT = "forgotten_text"  # texts that only those had
+
+
+def bury(
+    transaction: Transaction, kind: str, hashes: pl.Series, now: datetime, updated_at: pl.Series | None = None
+) -> None:
+    """Enters tombstones, in the place of earlier ones of their kind.
+
+    Args:
+        transaction: the transaction that removes what they stand for.
+        kind: DELETED, FORGOTTEN or FORGOTTEN_TEXT.
+        hashes: of ids or texts, each once.
+        now: the time of the removal.
+        updated_at: of the rows that deleted the reviews.
+    """
+    lift(transaction, kind, hashes)
+    columns = {"hash": hashes, "updated_at": updated_at}
+    rows = pl.DataFrame(columns, schema_overrides={"updated_at": pl.Datetime("us", "UTC")})
+    transaction.append("tombstones", rows.with_columns(kind=pl.lit(kind), removed_at=pl.lit(now)))
+
+
+def lift(transaction: Transaction, kind: str, hashes: pl.Series) -> None:
+    """Removes tombstones."""
+    transaction.delete("tombstones", "hash", hashes, where={"kind": kind})
