@@ -84,7 +84,10 @@ def extract(
     with user_errors(debug=debug):
         from ecner.nightly.run import prepare, run_night
 
-        night = prepare(load_settings(config), make_selection(first, last, full=full))
+        settings = load_settings(config)
+        if settings.run.runner != "local":
+            typer.echo(f"run.runner is {settings.run.runner}, for python -m flows.extract: this reads here", err=True)
+        night = prepare(settings, make_selection(first, last, full=full))
         typer.echo(run_night(night, progress=_progress).to_text())
 
 

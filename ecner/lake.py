@@ -8,7 +8,6 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,11 +15,10 @@ from pathlib import Path
 from typing import Self
 
 import polars as pl
-import pyarrow as pa
 from pyarrow import fs
 
 from ecner.config import LakeSettings
-from ecner.data.stores import Store, open_store, retried
+from ecner.data.stores import Store, open_store, patiently
 from ecner.errors import RunError
 
 _CHUNK = 16 << 20
@@ -83,7 +81,7 @@ class Lake:
         """A file or folder by its full address, as the registry and messages name it."""
         return f"{self.uri}/{_checked(name)}"
 
-    @retried
+    @patiently
     def exists(self, name: str) -> bool:
         """Whether there is a file or folder of that name."""
         with self._explaining("look for", name):
@@ -113,7 +111,7 @@ class Lake:
         except pl.exceptions.PolarsError as error:
             raise RunError(f"{self.place(name)} is no Parquet file that can be read: {error}; remove it") from error
 
-    @retried
+    @patiently
     def read_bytes(self, name: str) -> bytes:
         """A file's content."""
         with self._explaining("read", name), self.store.files.open_input_file(self._path(name)) as file:
@@ -123,7 +121,10 @@ class Lake:
     def write(self, name: str, frame: pl.DataFrame) -> str:
         """Writes a frame as Parquet; returns its name."""
         with self._new_file(name) as path:
-            frame.write_parquet(path)
+            try:
+                frame.write_parquet(path)
+            except pl.exceptions.ComputeError as error:  # as it calls what the system said
+                raise OSError(str(error)) from error
         return name
 
     def write_bytes(self, name: str, content: bytes) -> str:
@@ -162,7 +163,7 @@ class Lake:
                 self.get(file, folder / own)
         return folder
 
-    @retried
+    @patiently
     def remove(self, name: str) -> None:
         """Removes a file, or a folder with all that is in it; one that is not there is no error."""
         files, path = self.store.files, self._path(name)
@@ -173,7 +174,7 @@ class Lake:
             elif kind is not fs.FileType.NotFound:
                 files.delete_file(path)
 
-    @retried
+    @patiently
     def _below(self, folder: str) -> list[fs.FileInfo]:
         with self._explaining("list", folder):
             chosen = fs.FileSelector(self._path(folder), recursive=True, allow_not_found=True)
@@ -194,24 +195,16 @@ class Lake:
                     yield unfinished
                     self._upload(unfinished, name)
 
-    @retried
+    @patiently
     def _upload(self, path: Path, name: str) -> None:
-        """In a thread of its own, where no signal comes between: a stream that is left in the middle ends as a file."""
-        with self._explaining("write", name), ThreadPoolExecutor(1) as apart:
-            apart.submit(self._send, path, self._path(name)).result()
+        with self._explaining("write", name):
+            self.store.put(path, _checked(name))
 
-    def _send(self, path: Path, target: str) -> None:
-        """Not by pyarrow's copy_files, which passes over an upload that fails."""
-        content = pa.memory_map(str(path)).read_buffer() if path.stat().st_size else b""
-        stream = self.store.files.open_output_stream(target)
-        stream.write(content)
-        stream.close()
-
-    @retried
+    @patiently
     def _download(self, name: str, path: Path) -> None:
-        with self._explaining("fetch", name), path.open("wb") as target:
-            with self.store.files.open_input_file(self._path(name)) as source:
-                shutil.copyfileobj(source, target, _CHUNK)
+        target = path.open("wb")
+        with self._explaining("fetch", name), target, self.store.files.open_input_file(self._path(name)) as source:
+            shutil.copyfileobj(source, target, _CHUNK)
 
     def _explaining(self, doing: str, name: str) -> AbstractContextManager[None]:
         return self.store.explaining(f"{doing} {name} in lake.uri, {self.uri}")

@@ -180,7 +180,8 @@ def _shipped() -> ModelVersion:
 
 
 def _is_remote(ref: str) -> bool:
-    return ref.startswith("s3://")
+    """Whether it is a folder in a bucket."""
+    return ref.startswith("s3://") and "/" in ref.removeprefix("s3://").rstrip("/")
 
 
 def _at(uri: str, lake: LakeSettings | None) -> ModelVersion:

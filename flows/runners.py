@@ -83,12 +83,13 @@ def _ray(run: RunSettings, shards: int, *, gpu: bool) -> Iterator[Runner]:
         yield runner
 
 
-def _ray_cluster(run: RunSettings) -> tuple[str | None, dict[str, Any]]:
+def _ray_cluster(run: RunSettings) -> tuple[str, dict[str, Any]]:
     """Address and options."""
     quiet = {"log_to_driver": False}
     if run.address:
         return run.address.get_secret_value(), quiet
-    return None, quiet | {"num_cpus": max(cores(), run.workers or 1), "include_dashboard": False}
+    # a cluster that happens to run on this machine is not meant
+    return "local", quiet | {"num_cpus": max(cores(), run.workers or 1), "include_dashboard": False}
 
 
 def worker_share(

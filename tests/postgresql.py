@@ -1,4 +1,4 @@
-"""A real PostgreSQL server on a socket in a temporary folder, used under the rights that sql/postgresql_rights.sql gives."""
+"""A real PostgreSQL server in a temporary folder, used under the rights that sql/postgresql_rights.sql gives."""
 
 import subprocess
 import tempfile

@@ -27,13 +27,15 @@ class ObjectStore:
     share: float = 0.0
     refusals: tuple[tuple[str, str], ...] = REFUSALS
     refused: int = 0
+    stage: str = ""
+    times: int = 0
     requests: list[tuple[str, str]] = field(default_factory=list)
     _draw: random.Random = field(default_factory=lambda: random.Random(0))  # noqa: S311
     _inside: Any = field(default_factory=lambda: DomainDispatcherApplication(create_backend_app))
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         self.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
-        if self._draw.random() >= self.share:
+        if not self._refuses(environ):
             return self._inside(environ, start)  # type: ignore[no-any-return]
         self.refused += 1
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -51,6 +53,22 @@ class ObjectStore:
             yield
         finally:
             self.share = 0.0
+
+    @contextmanager
+    def refusing_uploads(self, stage: str, *, times: int) -> Iterator[None]:
+        """Refuses the next requests that write and whose query begins with a stage, such as ``partNumber=2``."""
+        self.stage, self.times, self.refused = stage, times, 0
+        try:
+            yield
+        finally:
+            self.times = 0
+
+    def _refuses(self, environ: dict[str, Any]) -> bool:
+        writes = environ["REQUEST_METHOD"] in {"PUT", "POST"} and environ["QUERY_STRING"].startswith(self.stage)
+        if self.times and writes:
+            self.times -= 1
+            return True
+        return self._draw.random() < self.share
 
     def lake(self, prefix: str, **settings: Any) -> LakeSettings:
         """Settings of a lake in the bucket."""

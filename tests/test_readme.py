@@ -25,7 +25,8 @@ ELSEWHERE = (
     "python -m tests.bench.retrain LABELLED_FOLDERS",
     "ecner models promote VERSION",  # tests/test_cli.py, as the one below
     "ecner models rollback",
-    *(command for command in COMMANDS if "PREFECT_API_URL" in command or command.startswith("prefect ")),  # tests/flows
+    # tests/flows
+    *(command for command in COMMANDS if re.search(r"PREFECT_API_URL|^prefect |ray start|^dask ", command)),
 )
 SLOW = re.compile("ecner bench|python -m flows|python -m tests.bench.viterbi")
 

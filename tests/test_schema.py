@@ -18,7 +18,7 @@ CONTRACT = {
     "text_spans": "*fingerprint *text_hash *span_no label start_char end_char confidence surface",
     "extraction_runs": "*run_id source status started_at finished_at watermark_column watermark_low watermark_high "
     "reviews_in reviews_rejected texts_unique texts_cached texts_inferred mentions_out model_version error "
-    "publish_hash",
+    "publish_hash reviews_deleted",
     "model_versions": "*version created_at status architecture base data_fingerprint parent uri reason",
     "model_evaluations": "*version *dataset *metric *entity_type value support",
     "model_promotions": "*promotion_no promoted_at action version previous_version",
@@ -26,6 +26,9 @@ CONTRACT = {
     "model_bridge": "*old_version *new_version *entity_type *canonical old_count new_count reviews",
     "drift_metrics": "*run_id *entity_type *metric value baseline baseline_runs allowed drifted",
     "annotations": "review_id text spans label annotator labelled_at",
+    "tombstones": "*kind *hash updated_at removed_at",
+    "leases": "*name holder token expires_at process",
+    "stale_copies": "*review_date",
     "calendar": "*date week_start month_start",
 }
 TABLE = Table(

@@ -8,6 +8,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, stop_after_delay, wait_random_exponential
 
 from ecner.config import redacted
 from ecner.errors import RunError, TransientError, UsageError
@@ -24,6 +25,7 @@ from ecner.errors import RunError, TransientError, UsageError
 _S3 = "s3://"
 _REGION = "us-east-1"  # what stores other than AWS expect
 _ATTEMPTS = 10  # of each request, 25 s in all: half of them may be refused, and 2000 requests lose one
+_ONE_REQUEST = 5 << 20  # bytes; pyarrow uploads in parts from 10 MB on
 _SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER = 5, 60
 _ERROR = re.compile(r"AWS Error (\w+)(?: \(HTTP status (\d+)\))?")
 _BUSY = {
@@ -34,10 +36,19 @@ _REFUSED = {
     "MISSING_AUTHENTICATION_TOKEN", "UNRECOGNIZED_CLIENT",
 }  # fmt: skip
 _PASSING = {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT}  # of a mounted file system
+_HINTS = {
+    errno.ENOENT: "it was never written, or removed since",
+    errno.ENOSPC: "make room on its disk",
+    errno.EDQUOT: "make room on its disk",
+    errno.EACCES: "check who may write there",
+    errno.EPERM: "check who may write there",
+    errno.EROFS: "check who may write there",
+    errno.ENOTDIR: "name a folder",
+}
 
-retried = retry(
+patiently = retry(
     retry=retry_if_exception_type(TransientError),
-    stop=stop_after_attempt(3),
+    stop=stop_after_attempt(5) | stop_after_delay(60),
     wait=wait_random_exponential(multiplier=0.5, max=10),
     reraise=True,
 )
@@ -88,6 +99,13 @@ class Store:
         if found.type == fs.FileType.NotFound:
             raise UsageError(f"cannot use {self.uri}: there is no bucket {bucket}; make it, or name another")
 
+    def put(self, path: Path, name: str) -> None:
+        """Uploads a file from here to an object store, where it takes its name whole or not at all."""
+        content = pa.memory_map(str(path)).read_buffer() if path.stat().st_size else pa.py_buffer(b"")
+        files = _object_store(self.endpoint, opens_late=content.size < _ONE_REQUEST)
+        with ThreadPoolExecutor(1) as apart:  # where no signal comes between the lines
+            apart.submit(_send, content, files, f"{self.root}/{name}").result()
+
     @contextmanager
     def explaining(self, doing: str) -> Iterator[None]:
         """Turns what goes wrong in the block into a message about what was being done, such as ``write x.parquet``.
@@ -126,9 +144,23 @@ def open_store(uri: str, endpoint: str | None = None) -> Store:
     return Store(_S3 + "/".join(parts), endpoint)
 
 
+def _send(content: pa.Buffer, files: fs.S3FileSystem, target: str) -> None:
+    """A stream has no way to be given up: whatever was written ends as a file once it is closed or forgotten.
+
+    So all is written at once. pyarrow's copy_files would pass over an upload that failed.
+    """
+    stream = files.open_output_stream(target)
+    stream.write(content)
+    stream.close()
+
+
 @lru_cache
-def _object_store(endpoint: str | None) -> fs.S3FileSystem:
-    """One client for all stores at an endpoint: its connections are used again."""
+def _object_store(endpoint: str | None, *, opens_late: bool = False) -> fs.S3FileSystem:
+    """One client for all stores at an endpoint: its connections are used again.
+
+    One that opens files late writes a small one in a single request, and leaves a large one empty where its upload is
+    refused from the beginning.
+    """
     scheme, address = (None, None) if endpoint is None else _address(endpoint)
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     return fs.S3FileSystem(
@@ -139,7 +171,7 @@ def _object_store(endpoint: str | None) -> fs.S3FileSystem:
         request_timeout=_SECONDS_TO_ANSWER,
         # AWS's standard strategy stops retrying altogether once many requests were refused
         retry_strategy=fs.AwsDefaultS3RetryStrategy(max_attempts=_ATTEMPTS),
-        allow_delayed_open=True,  # a small file is one request
+        allow_delayed_open=opens_late,
     )
 
 
@@ -167,8 +199,8 @@ def _explain(error: BaseException) -> tuple[str, bool]:
     """What an error of a file system means, and whether it may pass by itself."""
     found = _ERROR.search(str(error))
     if found is None:
-        passes = isinstance(error, OSError) and error.errno in _PASSING
-        return next(iter(str(error).splitlines()), type(error).__name__), passes
+        said, number = next(iter(str(error).splitlines()), type(error).__name__), getattr(error, "errno", None)
+        return (f"{said}; {_HINTS[number]}" if number in _HINTS else said), number in _PASSING
     code, status = found[1], int(found[2] or 0)
     shown = f"HTTP status {status}" if status else code
     if code in _BUSY or status >= 500 or status == 429:  # noqa: PLR2004

@@ -1,6 +1,6 @@
 """Daily tables from mentions, in Polars: added up page by page, so that no day has to fit into memory."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import polars as pl
 

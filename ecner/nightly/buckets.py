@@ -1,6 +1,6 @@
 """Spread a source over buckets of review ids on disk, so that each can be settled in memory on its own."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -37,7 +37,14 @@ def bucket_count(source: Source, at_least: int) -> int:
 
 
 def spread(
-    source: Source, files: RunFiles, buckets: int, *, since: datetime | None, time_zone: str, watch: Stopwatch
+    source: Source,
+    files: RunFiles,
+    buckets: int,
+    *,
+    since: datetime | None,
+    time_zone: str,
+    forgotten: Collection[str],
+    watch: Stopwatch,
 ) -> Spread:
     """Checks a source batch by batch and writes its rows, with hashes of their texts, to buckets; and the rejected.
 
@@ -47,6 +54,7 @@ def spread(
         buckets: how many.
         since: rows before this watermark are left out; those without one are not.
         time_zone: of times without one.
+        forgotten: hashes of ids whose rows are rejected, and written nowhere.
         watch: counts ``read``, ``check``, ``hash`` and ``write``.
     """
     found, first_row = Spread(), 0
@@ -54,6 +62,7 @@ def spread(
     for batch in watch.each("read", source.batches(since)):
         with watch.on("check"):
             checked = _since(check(batch, first_row=first_row, time_zone=time_zone), since)
+            checked = _without(checked, forgotten)
         first_row += batch.num_rows
         found.watermark = latest(found.watermark, *(frame["watermark"].max() for frame in checked))
         with watch.on("hash"):
@@ -77,6 +86,25 @@ def _since(checked: Checked, since: datetime | None) -> Checked:
         return checked
     is_new = pl.col("watermark").is_null() | (pl.col("watermark") >= pl.lit(since, TIME))
     return Checked(*(frame.filter(is_new) for frame in checked))
+
+
+def _without(checked: Checked, forgotten: Collection[str]) -> Checked:
+    """Rejects rows of reviews that were forgotten, without the id, which is not to come back into the tables."""
+    if not forgotten:
+        return checked
+    gone = [hash_texts(frame["review_id"]).is_in(forgotten).fill_null(value=False) for frame in checked]
+    kept = [frame.filter(~is_gone) for frame, is_gone in zip(checked, gone, strict=True)]
+    told = [
+        frame.filter(is_gone).select(
+            "source_row",
+            review_id=pl.lit(None, pl.String),
+            reason=pl.lit("forgotten"),
+            detail=pl.lit("this review was removed for good by ecner forget"),
+            watermark="watermark",
+        )
+        for frame, is_gone in zip(checked, gone, strict=True)
+    ]
+    return Checked(kept[0], pl.concat([kept[1], *told]))
 
 
 class _Buffer:

@@ -13,7 +13,7 @@ from ecner.nightly.rows import REJECTED, TIME, local_date
 from ecner.nightly.runfiles import RunFiles
 from ecner.nightly.scope import ReadingModel, Selection
 from ecner.nightly.stopwatch import Stopwatch
-from ecner.nightly.tombstones import DELETED, FORGOTTEN
+from ecner.nightly.tombstones import DELETED
 from ecner.storage.transaction import Reader
 
 # What a changed review's row holds when it goes to publish: the coverage row's own facts, the day that it was of
@@ -86,19 +86,17 @@ class Comparison:
             rows, repeated = _settled(self.files.pieces("rows", bucket, HASHED))
         with self.watch.on("join"):
             dated = self._dated(rows)
-        is_forgotten = pl.col("forgotten")
-        chosen = dated.filter(~is_forgotten & self.selection.holds(pl.col("review_date")))
+        chosen = dated.filter(self.selection.holds(pl.col("review_date")))
         present = chosen.filter(~_stays_away())
         changed = self._changed(present)
         with self.watch.on("join"):
             self._write_texts(present, changed, bucket)
-        rejected = pl.concat([repeated, _forgotten(dated.filter(is_forgotten))])
         return Planned(
             accepted=len(present),
             deleted=len(chosen) - len(present),
             changed=self._written("changed", bucket, changed.select(_cast(CHANGED))),
             removed=self._written("removed", bucket, _removed(chosen).select(_cast(REMOVED))),
-            rejected_files=dict.fromkeys(self._written("rejected", bucket, rejected), len(rejected)),
+            rejected_files=dict.fromkeys(self._written("rejected", bucket, repeated), len(repeated)),
         )
 
     def _written(self, kind: str, bucket: int, rows: pl.DataFrame) -> tuple[str, ...]:
@@ -125,16 +123,12 @@ class Comparison:
         )
 
     def _with_tombstones(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Adds ``forgotten``; ``returns``, of deleted reviews; and ``deleted_at``, the updated_at of the deletion."""
+        """Adds ``returns``, of reviews that were deleted, and ``deleted_at``, the updated_at of the deletion."""
         hashed = rows.with_columns(hash=hash_texts(rows["review_id"]))
-        found = self.reader.lookup("tombstones", "hash", hashed["hash"])
-        deleted = found.filter(kind=DELETED).select("hash", deleted_at="updated_at", returns=pl.lit(value=True))
-        forgotten = found.filter(kind=FORGOTTEN)["hash"]
-        return (
-            hashed.join(deleted, on="hash", how="left", maintain_order="left")
-            .with_columns(pl.col("returns").fill_null(value=False), forgotten=pl.col("hash").is_in(forgotten.implode()))
-            .drop("hash")
-        )
+        found = self.reader.lookup("tombstones", "hash", hashed["hash"], where={"kind": DELETED})
+        deleted = found.select("hash", deleted_at="updated_at", returns=pl.lit(value=True))
+        beside = hashed.join(deleted, on="hash", how="left", maintain_order="left")
+        return beside.with_columns(pl.col("returns").fill_null(value=False)).drop("hash")
 
     def _changed(self, present: pl.DataFrame) -> pl.DataFrame:
         """The rows that change something published, each with the fingerprint that it will stand under."""
@@ -172,25 +166,14 @@ def _settled(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """One row an id: the newest updated_at, then the last in the source; the others are rejected."""
     ordered = rows.sort("updated_at", "source_row", nulls_last=False)
     wins = pl.col("review_id").is_last_distinct()
-    repeated = _rejected(
-        ordered.filter(~wins),
-        pl.col("review_id"),
-        "repeated_id",
-        "another row of this id is newer, or as new and later in the source",
+    repeated = ordered.filter(~wins).select(
+        "source_row",
+        "watermark",
+        "review_id",
+        reason=pl.lit("repeated_id"),
+        detail=pl.lit("another row of this id is newer, or as new and later in the source"),
     )
-    return ordered.filter(wins).sort("source_row"), repeated
-
-
-def _forgotten(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rejections that do not bring back into the tables what was to be forgotten: the id."""
-    return _rejected(rows, pl.lit(None, pl.String), "forgotten", "this review was removed for good: ecner forget")
-
-
-def _rejected(rows: pl.DataFrame, review_id: pl.Expr, reason: str, detail: str) -> pl.DataFrame:
-    told = rows.select(
-        "source_row", "watermark", review_id=review_id, reason=pl.lit(reason), detail=pl.lit(detail)
-    )
-    return told.select(_cast(REJECTED)).sort("source_row")
+    return ordered.filter(wins).sort("source_row"), repeated.select(_cast(REJECTED)).sort("source_row")
 
 
 def _stays_away() -> pl.Expr:

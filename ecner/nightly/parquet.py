@@ -1,28 +1,24 @@
 """Raw reviews from Parquet: a file, a folder (hive partitions included) or a glob, on disk or in an object store."""
 
-import glob
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path, PurePath, PurePosixPath
-from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from fsspec.implementations.arrow import ArrowFSWrapper
 from pyarrow import fs, types
 
 from ecner.config import SourceColumns, SourceSettings, redacted
 from ecner.data.reviews import DETAIL, MISSING_COLUMN, REASON, WRONG_TYPE, expected, is_text
 from ecner.data.stores import Store, open_store
 from ecner.errors import DataError, RunError, TransientError, UsageError
+from ecner.nightly.finding import find_files, partitions_of
 
 _BATCH_ROWS = 32_768
 _BATCH_BYTES = 64 << 20
 _BUFFER_BYTES = 4 << 20  # a column is read in pieces, not a whole row group of it
-_NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True)
@@ -114,39 +110,9 @@ def open_parquet(settings: SourceSettings) -> ParquetSource:
     required = {"review_id", "text", "watermark"} | settings.columns.model_fields_set
     store = open_store(settings.location, settings.endpoint)
     store.check()
-    files = tuple(_open(store, path, wanted, required) for path in _find(store, settings.location))
+    files = tuple(_open(store, path, wanted, required) for path in find_files(store, settings.location))
     _check_settings(files)
     return ParquetSource(redacted(store.uri), files, store)
-
-
-def _find(store: Store, location: str) -> list[str]:
-    """The files in order; where not one is named, without those that writers leave beside the data: _temporary/x."""
-    named = Path(location) if store.is_local else PurePosixPath(store.root)
-    fixed = next((i for i, part in enumerate(named.parts) if glob.has_magic(part)), len(named.parts))
-    files = _on_disk(location) if store.is_local else _in_objects(store)
-    shown = [file for file in files if not any(part.startswith(("_", ".")) for part in file.parts[fixed:])]
-    if not shown:
-        raise UsageError(
-            f"no Parquet file at {redacted(location)}: expected a file, a folder with *.parquet in it, or a glob that "
-            "matches them; set source.uri"
-        )
-    return list(dict.fromkeys(map(str, shown)))
-
-
-def _on_disk(location: str) -> Iterator[PurePath]:
-    named = Path(location)
-    found = [named] if named.exists() else [Path(path) for path in sorted(glob.glob(location, recursive=True))]  # noqa: PTH207
-    for path in found:
-        yield from [path] if path.is_file() else filter(Path.is_file, sorted(path.rglob("*.parquet")))
-
-
-def _in_objects(store: Store) -> Iterator[PurePath]:
-    with store.explaining(f"list {store.uri}"):
-        files = ArrowFSWrapper(store.files)
-        found = [store.root] if files.exists(store.root) else files.glob(store.root)
-        for path in sorted(map(PurePosixPath, found)):
-            inside = [] if files.isfile(str(path)) else map(PurePosixPath, files.find(str(path)))
-            yield from sorted(file for file in inside if file.suffix == ".parquet") if inside else [path]
 
 
 def _open(store: Store, path: str, wanted: Mapping[str, str], required: set[str]) -> ParquetFile:
@@ -159,19 +125,13 @@ def _open(store: Store, path: str, wanted: Mapping[str, str], required: set[str]
     except RunError as error:
         message = next(iter(str(error.__cause__).splitlines()), "nothing is known")
         raise DataError(f"{path} is not a Parquet file that can be read: {message}; replace or remove it") from error
-    folders = _partitions(path)
+    folders = partitions_of(path)
     problems = dict(_problems(schema, folders, wanted, required))
     columns = {o: theirs for o, theirs in wanted.items() if theirs in schema.names and o not in problems}
     in_folders = {o: folders[theirs] for o, theirs in wanted.items() if theirs in folders.keys() - {*schema.names}}
     partitions = {**in_folders, "partition_date": folders.get("date")}
     names = tuple(sorted({*schema.names, *folders}))
     return ParquetFile(path, columns, partitions, problems, names, _shape(metadata, schema, set(columns.values())))
-
-
-def _partitions(path: str) -> dict[str, str | None]:
-    """Names and values of the folders ``name=value`` that a file lies in."""
-    pairs = (part.split("=", 1) for part in PurePosixPath(Path(path).as_posix()).parent.parts if "=" in part)
-    return {name: None if value == _NULL_PARTITION else unquote(value) for name, value in pairs}
 
 
 def _problems(

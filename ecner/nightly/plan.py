@@ -16,6 +16,7 @@ from ecner.nightly.runfiles import RunFiles
 from ecner.nightly.scope import ReadingModel, Selection
 from ecner.nightly.source import Source
 from ecner.nightly.stopwatch import Stopwatch
+from ecner.nightly.tombstones import FORGOTTEN
 from ecner.storage.transaction import Reader
 from ecner.storage.warehouse import Warehouse
 
@@ -85,7 +86,15 @@ def make_plan(
             check_room(source, files.lake, warehouse, reader)
         since = None if low is None else low - settings.source.lookback
         buckets = bucket_count(source, settings.run.shards)
-        found = spread(source, files, buckets, since=since, time_zone=settings.source.time_zone, watch=watch)
+        found = spread(
+            source,
+            files,
+            buckets,
+            since=since,
+            time_zone=settings.source.time_zone,
+            forgotten=set(reader.read("tombstones", where={"kind": FORGOTTEN}, columns=["hash"])["hash"]),
+            watch=watch,
+        )
         comparison = Comparison(reader, files, settings.run, selection, model, now, watch)
         planned = Planned(rejected_files=found.rejected)
         for bucket in range(buckets):

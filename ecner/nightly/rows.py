@@ -1,14 +1,13 @@
 """Raw batches to rows: one definition of what each rule rejects; what is rejected keeps its place and its reason."""
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from ecner.data.reviews import DETAIL, REASON, is_text
+from ecner.data.reviews import DETAIL, REASON
+from ecner.nightly.decoding import FIRST, LAST, TIMES, decode
 
 TIME = pl.Datetime("us", "UTC")
 ROWS = pl.Schema(
@@ -34,8 +33,6 @@ REJECTED = pl.Schema(
         "watermark": TIME,
     }
 )
-_TIMES = ("created_at", "updated_at", "watermark")
-_FIRST, _LAST = datetime(1, 1, 15), datetime(9999, 12, 15)  # noqa: DTZ001 - local dates and their weeks stay in range
 _ZONED = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
 _NAIVE = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 _IS_DELETED = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -68,7 +65,7 @@ def check(batch: pa.RecordBatch, *, first_row: int, time_zone: str) -> Checked:
         first_row: number of the batch's first row in the source.
         time_zone: of times without one.
     """
-    decoded = {name: _decoded(name, batch.column(name)) for name in batch.schema.names}
+    decoded = {name: decode(name, batch.column(name)) for name in batch.schema.names}
     given = pl.DataFrame({name: pl.from_arrow(array) for name, (array, _) in decoded.items()})
     broken = [pl.Series(f"bytes_{name}", shown) for name, (_, shown) in decoded.items() if any(shown)]
     frame = given.select(
@@ -91,52 +88,6 @@ def check(batch: pa.RecordBatch, *, first_row: int, time_zone: str) -> Checked:
     return Checked(rows, rejected.cast(REJECTED))
 
 
-def _decoded(name: str, array: pa.Array) -> tuple[pa.Array, list[str | None]]:
-    """Values that Polars knows, text as valid UTF-8; and the bytes that were not, as files may hold any as text."""
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    if pa.types.is_timestamp(array.type) and array.type.tz is not None:
-        return array.cast(pa.timestamp(array.type.unit, "UTC")), []  # the same time under a zone known everywhere
-    if not is_text(array.type):
-        return array, []
-    raw = array.cast(pa.large_binary())
-    try:
-        text = raw.cast(pa.large_string())
-        return _as_times(text) if name in _TIMES else text, []
-    except pa.ArrowInvalid:  # rare: some row of the batch is damaged; find which
-        values = raw.to_pylist()
-    escaped = [
-        None if value is None or _is_utf8(value) else value.decode(errors="backslashreplace") for value in values
-    ]
-    texts = [None if value is None or bad else value.decode() for value, bad in zip(values, escaped, strict=True)]
-    return pa.array(texts, pa.large_string()), escaped
-
-
-def _as_times(text: pa.Array) -> pa.Array:
-    """Text whose every value is a plain ISO time, all with a zone or all without, as times: ten times faster."""
-    hours_alone = pc.and_(
-        pc.greater(pc.utf8_length(text), 10), pc.not_equal(pc.utf8_slice_codeunits(text, 13, 14), ":")
-    )
-    if text.null_count == len(text) or pc.any(hours_alone).as_py():
-        return text
-    for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
-        try:
-            times = text.cast(kind)
-        except pa.ArrowInvalid:
-            continue
-        is_early, is_late = pc.less(times, pa.scalar(_FIRST, kind)), pc.greater(times, pa.scalar(_LAST, kind))
-        return text if pc.any(pc.or_(is_early, is_late)).as_py() else times
-    return text
-
-
-def _is_utf8(value: bytes) -> bool:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def _converted(name: str, dtype: pl.DataType | None, time_zone: str) -> pl.Expr:
     """A column as ROWS has it; what cannot be converted becomes null, and is then told from what was null."""
     column = pl.col(name)
@@ -147,7 +98,7 @@ def _converted(name: str, dtype: pl.DataType | None, time_zone: str) -> pl.Expr:
         converted = pl.when(rating.is_finite()).then(rating)
     elif name == "partition_date":
         converted = _within(pl.coalesce(column.str.to_date(form, strict=False) for form in ("%Y-%m-%d", "%Y%m%d")))
-    elif name in _TIMES:
+    elif name in TIMES:
         converted = _time(column, dtype, time_zone)
     elif name == "deleted":
         converted = _flag(column, dtype, time_zone)
@@ -194,7 +145,7 @@ def _localised(column: pl.Expr, time_zone: str) -> pl.Expr:
 def _within(column: pl.Expr) -> pl.Expr:
     """Times and days that every database can hold; others count as unreadable."""
     day = column.dt.date()
-    return pl.when(day.is_between(_FIRST.date(), _LAST.date())).then(column)
+    return pl.when(day.is_between(FIRST.date(), LAST.date())).then(column)
 
 
 def _rules(frame: pl.DataFrame) -> Iterator[_Rule]:
@@ -216,7 +167,7 @@ def _rules(frame: pl.DataFrame) -> Iterator[_Rule]:
     yield _Rule("null_text", text.is_null() & is_kept, pl.lit("text is null"))
     white = pl.format("text is {} character(s) of white space", text.str.len_chars())
     yield _Rule("blank_text", _is_blank(text) & is_kept, white)
-    yield from _unreadable(frame, "rating", *_TIMES, "partition_date")
+    yield from _unreadable(frame, "rating", *TIMES, "partition_date")
 
 
 def _unreadable(frame: pl.DataFrame, *names: str) -> Iterator[_Rule]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from functools import partial
 
 import polars as pl
 
@@ -58,7 +58,7 @@ class Night:
             except BaseException as error:
                 # a warehouse that cannot be reached must not hide why the run failed
                 with suppress(EcnerError):
-                    retried(lambda: self._close(error))
+                    retried(partial(self._close, error))
                 raise
 
     def plan(self) -> Plan:

@@ -44,7 +44,7 @@ def open_source(settings: SourceSettings) -> Source:
     """Finds the reviews and checks that they have the columns; nothing else has been done when it raises.
 
     Raises:
-        UsageError: no such file, database or table; or a column is missing or of a type that cannot hold what it should.
+        UsageError: no such file, database or table; or a column is missing, or of a type that cannot be used.
         DataError: a file is not Parquet.
         RunError: the database or the object store cannot be reached.
     """

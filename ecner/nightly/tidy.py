@@ -26,5 +26,3 @@ def tidy(warehouse: Warehouse, lake: Lake, until: datetime) -> None:
         if ended <= until:
             with suppress(EcnerError):  # the night has ended well; the next one tries again
                 lake.remove(name)
-
-

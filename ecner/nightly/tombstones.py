@@ -4,11 +4,27 @@ from datetime import datetime
 
 import polars as pl
 
+from ecner.config import Address
+from ecner.errors import UsageError
+from ecner.storage.query import run_query
 from ecner.storage.transaction import Transaction
 
 DELETED = "deleted"  # reviews that the source deleted; a newer row of theirs brings them back
 FORGOTTEN = "forgotten"  # reviews that nothing brings back
 FORGOTTEN_TEXT = "forgotten_text"  # texts that only those had
+
+
+def buried(address: Address, kind: str) -> frozenset[str]:
+    """The hashes of a kind; none where there is no warehouse yet.
+
+    Raises:
+        RunError: the warehouse cannot be reached.
+    """
+    try:
+        found = run_query(*address, "tombstones")
+    except UsageError:  # there is none, or an older one, which knows none
+        return frozenset()
+    return frozenset(found.filter(kind=kind)["hash"])
 
 
 def bury(

@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, NamedTuple
@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from ecner.config import Address, Settings, SourceSettings, redacted
+from ecner.data.hashes import hash_texts
 from ecner.data.rows import LabelledText, RowProblem, shown
 from ecner.errors import DataError, UsageError
 from ecner.labels import Span
 from ecner.nightly.rows import ROWS, check
 from ecner.nightly.source import open_source
+from ecner.nightly.tombstones import FORGOTTEN, buried
 from ecner.storage.engine import database_file, parse_url
 from ecner.storage.migrations import is_current
 from ecner.storage.warehouse import Warehouse
@@ -68,7 +70,13 @@ def read_annotations(settings: Settings) -> Annotations:
         DataError: the table holds a value of another kind than its columns.
         RunError: the warehouse or the source failed on the way.
     """
-    return settle(_with_texts(_read_table(settings.warehouse_at), settings.source))
+    rows, forgotten = _read_table(settings.warehouse_at), buried(settings.warehouse_at, FORGOTTEN)
+    is_forgotten = hash_texts(rows["review_id"]).is_in(forgotten).fill_null(value=False)
+    settled = settle(_with_texts(rows.filter(~is_forgotten), settings.source))
+    if not is_forgotten.any():
+        return settled
+    left_out = Rejection("forgotten", int(is_forgotten.sum()), "of a review that was forgotten")
+    return replace(settled, rows=rows.height, rejected=(*settled.rejected, left_out))
 
 
 def settle(rows: pl.DataFrame) -> Annotations:

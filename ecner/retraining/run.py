@@ -13,6 +13,7 @@ from ecner.data.files import write_whole
 from ecner.data.label_sets import read_label_set
 from ecner.errors import UsageError
 from ecner.inference.reader import Reader
+from ecner.lake import Lake
 from ecner.nightly.rules import Rules
 from ecner.nightly.source import open_source
 from ecner.registry import ModelVersion, labels_of, resolve_in, training_texts
@@ -107,12 +108,13 @@ class Compared:
 
 
 def prepare(settings: Settings) -> Retrain:
-    """Checks settings, label files, base and source; nothing has been written when it raises.
+    """Checks settings, label files, base, source and lake; nothing has been written when it raises.
 
     Raises:
         UsageError: one of them is wrong.
         DataError: the source or the label set cannot be read.
         ModelError: the base's folder is not what it was.
+        TransientError: the lake's object store does not answer.
     """
     chosen = settings.train
     if missing := [str(path) for path in (*chosen.train, *chosen.dev, *chosen.test) if not path.is_file()]:
@@ -123,6 +125,7 @@ def prepare(settings: Settings) -> Retrain:
         read_label_set(chosen.labels)
     open_source(settings.source)  # of the recent reviews that both models will read
     Warehouse(*settings.warehouse_at)
+    Lake.open(settings.lake).check()
     return Retrain(settings)
 
 

@@ -18,6 +18,7 @@ from ecner.data.rows import LabelledText, shown
 from ecner.errors import DataError, UsageError
 from ecner.labels import Span
 from ecner.lake import Lake
+from ecner.nightly.tombstones import FORGOTTEN_TEXT, buried
 from ecner.retraining.annotations import Annotations, Rejection, read_annotations
 from ecner.storage.warehouse import Warehouse
 
@@ -45,6 +46,7 @@ class Snapshot:
     ``duplicates``: the same text and spans again, dropped. ``conflicting``: texts that a split has with several
     labellings, all kept. ``overlaps``: texts that two splits share (``train/dev``, ``train/test``, ``dev/test``),
     kept. ``labels``: those of the training texts, sorted. ``rejected``: annotations that could not be used.
+    ``forgotten``: texts left out as their reviews were forgotten.
 
     ``fingerprint``: of the texts and spans of all splits and of how they are cut into datasets, not of the datasets'
     names. ``training_fingerprint``: the same of train and dev alone, which are all that a training reads. ``folder``
@@ -60,6 +62,7 @@ class Snapshot:
     overlaps: Mapping[str, int]
     labels: tuple[str, ...]
     rejected: tuple[Rejection, ...] = ()
+    forgotten: int = 0
     endpoint: str | None = None
 
     @property
@@ -99,6 +102,8 @@ class Snapshot:
             yield "  no test texts: dev stands in for test"
         yield f"  texts in both: {', '.join(f'{pair} {count:,}' for pair, count in self.overlaps.items())}"
         yield f"  labels of train: {', '.join(self.labels) or 'none'}"
+        if self.forgotten:
+            yield f"  {self.forgotten:,} left out: texts of reviews that were forgotten"
         yield from (f"  annotations not used: {rejection}" for rejection in self.rejected)
 
 
@@ -131,7 +136,8 @@ def take_snapshot(settings: Settings) -> Snapshot:
         )
     annotations = read_annotations(settings) if chosen.annotations else Annotations()
     datasets = _collect(chosen, annotations.texts)
-    given = list(_rows(datasets))
+    known, forgotten = list(_rows(datasets)), buried(settings.warehouse_at, FORGOTTEN_TEXT)
+    given = [row for row in known if row.text_hash not in forgotten]
     rows = _without_duplicates(given)
     _check(rows, annotations.rejected)
     hashes = {split: {row.text_hash for row in rows if row.split == split} for split in SPLITS}
@@ -147,6 +153,7 @@ def take_snapshot(settings: Settings) -> Snapshot:
         overlaps={f"{one}/{other}": len(hashes[one] & hashes[other]) for one, other in combinations(SPLITS, 2)},
         labels=tuple(sorted({span.label for row in rows if row.split == TRAIN for span in row.spans})),
         rejected=annotations.rejected,
+        forgotten=len(known) - len(given),
         endpoint=settings.lake.endpoint,
     )
     if not lake.exists(f"{name}/{FACTS_FILE}"):  # which comes last: else it holds the same rows, and stays

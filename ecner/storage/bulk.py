@@ -22,6 +22,7 @@ ROWS_AT_ONCE = 20_000
 _FETCHED_AT_ONCE = 2_000  # few enough to stay in the processor's cache while they are turned
 _BYTES_AT_ONCE = 16 * 2**20
 _STAGED_FROM = 1_000  # rows below which making a table for them costs more than it saves
+_UNPARAMETRED = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call] # psycopg's own doubles each %
 _DAY, _TIME = "%Y-%m-%d", "%Y-%m-%d %H:%M:%S%.6f"
 
 
@@ -34,11 +35,14 @@ class Wire(NamedTuple):
     stored: Callable[[pl.Expr], pl.Expr]
 
 
+Wires = Mapping[type[sa.types.TypeEngine[Any]], Wire]
+
+
 class Plain:
     """Statements with parameters, which every dialect of SQLAlchemy takes."""
 
     values_at_once = 1_000  # some databases take no more in a list
-    wires: ClassVar[Mapping[type[sa.types.TypeEngine[Any]], Wire]] = {}
+    wires: ClassVar[Wires] = {}
 
     def insert(self, connection: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> None:
         """Adds rows whose keys are new."""
@@ -97,7 +101,7 @@ class SQLite(Plain):
     """Rows as tuples of what the file holds, values as one list in JSON."""
 
     values_at_once = 100_000
-    wires = {
+    wires: ClassVar[Wires] = {
         sa.Date: Wire(
             lambda column: sa.type_coerce(column, sa.Text),
             pl.String(),
@@ -113,9 +117,11 @@ class SQLite(Plain):
     }
 
     def insert(self, connection: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> None:
+        """Adds rows whose keys are new."""
         self._insert(connection, sa.insert(table), table, rows)
 
     def insert_missing(self, connection: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> None:
+        """Adds the rows whose keys are not there yet."""
         self._insert(connection, sqlite.insert(table).on_conflict_do_nothing(), table, rows)
 
     def _insert(self, connection: sa.Connection, statement: sa.Insert, table: sa.Table, rows: pl.DataFrame) -> None:
@@ -134,7 +140,7 @@ class PostgreSQL(Plain):
     """COPY, into a table of its own where keys may be there already, and values as one array."""
 
     values_at_once = 100_000
-    wires = {
+    wires: ClassVar[Wires] = {
         UtcTime: Wire(
             lambda column: sa.cast(sa.extract("epoch", column) * 1_000_000, sa.BigInteger),
             pl.Int64(),
@@ -144,17 +150,19 @@ class PostgreSQL(Plain):
     }
 
     def insert(self, connection: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> None:
-        preparer = PGDialect(paramstyle="named").identifier_preparer  # psycopg's own doubles each %
+        """Adds rows whose keys are new."""
+        preparer = _UNPARAMETRED.identifier_preparer
         names = ", ".join(preparer.quote(column.name) for column in table.c)
         sql = f"copy {preparer.format_table(table)} ({names}) from stdin (format csv)"
         at_once = max(1, int(rows.height * _BYTES_AT_ONCE / (rows.estimated_size() + 1)))
-        cursor = connection.connection.driver_connection.cursor()
+        cursor: Any = connection.connection.cursor()
         with _driver_errors(connection, sql), cursor, cursor.copy(sql) as copy:
             for part in rows.iter_slices(at_once):
                 # All text is quoted: what stands between two commas without is null.
                 copy.write(self._stored(table, part).write_csv(include_header=False, quote_style="non_numeric"))
 
     def insert_missing(self, connection: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> None:
+        """Adds the rows whose keys are not there yet."""
         merge, key = postgresql.insert(table), TABLES[table.name].key
         if rows.height < _STAGED_FROM:
             connection.execute(merge.on_conflict_do_nothing(index_elements=key), rows.to_dicts())

@@ -30,6 +30,7 @@ _HINTS = {
     "lock timeout": "another process is writing; run again when it has ended",
     "unable to open": "check that the folder exists and may be written to",
     "readonly": "check that the file and its folder may be written to",
+    "disk I/O error": "check the room on its disk, and the disk itself",
     "disk is full": "make room, then run again",
     "No space left": "make room, then run again",
     "connect": "check its URL and that the server is running",
@@ -150,6 +151,12 @@ def _prepare_transactions(engine: sa.Engine) -> None:
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
         connection.execute(local)
+
+    @sa.event.listens_for(engine, "handle_error")
+    def close_cursor(failure: sa.engine.ExceptionContext) -> None:
+        """SQLAlchemy leaves that of a lost connection open, which psycopg warns of."""
+        if failure.is_disconnect and (context := failure.execution_context) and context.cursor is not None:
+            context.cursor.close()
 
 
 def look_up_names_in(schema: str, connection: sa.Connection) -> None:

@@ -1,7 +1,6 @@
 """Which process holds something, in a form that another one on the same machine can tell to be dead."""
 
 import json
-import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ def is_dead(process: str | None) -> bool:
     try:
         found = psutil.Process(known["pid"])
         # A number is given again, but not with the same start.
-        return found.status() == psutil.STATUS_ZOMBIE or abs(_started(found) - known["started"]) > 1
+        return bool(found.status() == psutil.STATUS_ZOMBIE or abs(_started(found) - known["started"]) > 1)
     except psutil.NoSuchProcess:
         return True
     except (psutil.Error, KeyError, TypeError):
@@ -41,13 +40,13 @@ def shown(process: str | None) -> str:
 
 def _here() -> dict[str, str]:
     boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else f"{psutil.boot_time():.0f}"
-    numbered_by = os.readlink(_PID_NAMESPACE) if _PID_NAMESPACE.exists() else ""
+    numbered_by = str(_PID_NAMESPACE.readlink()) if _PID_NAMESPACE.exists() else ""
     return {"machine": f"{platform.node()} {boot}", "numbered_by": numbered_by}
 
 
 def _started(process: psutil.Process) -> float:
     """Seconds after the boot, which a clock that is set does not change."""
-    return process.create_time() - psutil.boot_time()
+    return float(process.create_time() - psutil.boot_time())
 
 
 def _read(process: str | None) -> dict[str, Any]:

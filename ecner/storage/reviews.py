@@ -19,7 +19,7 @@ from ecner.config import SourceColumns, SourceSettings, redacted
 from ecner.data.reviews import expected
 from ecner.errors import UsageError
 from ecner.storage.engine import database_file, explained, first_line, for_reading, open_engine, parse_url
-from ecner.storage.values import as_batch
+from ecner.storage.values import arrow_type, as_batch
 
 _FETCHED_ROWS = 256  # at once: each may hold a text of a megabyte
 _BATCH_ROWS = 32_768
@@ -180,7 +180,7 @@ def _columns(name: str, settings: SourceSettings, types: Types) -> dict[str, str
     columns = {ours: theirs for ours, theirs in wanted.items() if theirs in types}
     problems = [f"it lacks the column(s) {wanted[ours]}" for ours in wanted if ours in required - columns.keys()]
     for ours, theirs in columns.items():
-        if due := expected(ours, _arrow_type(types[theirs], is_loose=name.startswith("sqlite"))):
+        if due := expected(ours, arrow_type(types[theirs], is_loose=name.startswith("sqlite"))):
             problems.append(f"{theirs} is {types[theirs]!r}: expected {due}")
     if problems:
         raise UsageError(
@@ -188,29 +188,6 @@ def _columns(name: str, settings: SourceSettings, types: Types) -> dict[str, str
             "source.columns to the source's names"
         )
     return columns
-
-
-_ARROW_TYPES: tuple[tuple[type[sa.types.TypeEngine[Any]], pa.DataType], ...] = (
-    (sa.String, pa.string()),
-    (sa.Uuid, pa.string()),
-    (sa.LargeBinary, pa.binary()),
-    (sa.Boolean, pa.bool_()),
-    (sa.Integer, pa.int64()),
-    (sa.Float, pa.float64()),
-    (sa.DateTime, pa.timestamp("us")),
-    (sa.Date, pa.date32()),
-    (sa.types.NullType, pa.null()),
-)
-
-
-def _arrow_type(kind: sa.types.TypeEngine[Any], *, is_loose: bool) -> pa.DataType:
-    """The type to judge a column by; null where its values have to be judged one by one."""
-    kind = getattr(kind, "data_type", kind)  # of a domain
-    if isinstance(kind, sa.Numeric) and not isinstance(kind, sa.Float):
-        if is_loose:  # SQLite's for any name of a type that it does not know
-            return pa.null()
-        return pa.decimal128(38, kind.scale) if kind.scale else pa.int64()
-    return next((arrow for known, arrow in _ARROW_TYPES if isinstance(kind, known)), pa.struct([]))
 
 
 def _gathered(parts: Iterator[Sequence[Any]], text_at: int) -> Iterator[list[Any]]:

@@ -47,7 +47,9 @@ class Reader:
 
     def count(self, table_name: str) -> int:
         """How many rows a table has."""
-        return int(self.connection.execute(sa.select(sa.func.count()).select_from(self._tables[table_name])).scalar_one())
+        return int(
+            self.connection.execute(sa.select(sa.func.count()).select_from(self._tables[table_name])).scalar_one()
+        )
 
     def lookup(
         self,

@@ -1,4 +1,4 @@
-"""Values as database drivers give them, column by column into Arrow; SQLite holds anything anywhere."""
+"""Types and values as database drivers give them, column by column into Arrow; SQLite holds anything anywhere."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
+import sqlalchemy as sa
 
 from ecner.data.reviews import DETAIL, REASON, WRONG_TYPE
 
@@ -17,6 +18,27 @@ _FIGURES = {"rating", "deleted"}
 _TIMES = {"created_at", "updated_at", "watermark", "deleted"}
 _STRICT = {"text": "text", **dict.fromkeys(_IDS, "text or integers")}  # any other value is judged as text
 _SHOWN_CHARS = 100
+_ARROW_TYPES: tuple[tuple[type[sa.types.TypeEngine[Any]], pa.DataType], ...] = (
+    (sa.String, pa.string()),
+    (sa.Uuid, pa.string()),
+    (sa.LargeBinary, pa.binary()),
+    (sa.Boolean, pa.bool_()),
+    (sa.Integer, pa.int64()),
+    (sa.Float, pa.float64()),
+    (sa.DateTime, pa.timestamp("us")),
+    (sa.Date, pa.date32()),
+    (sa.types.NullType, pa.null()),
+)
+
+
+def arrow_type(kind: sa.types.TypeEngine[Any], *, is_loose: bool) -> pa.DataType:
+    """The type to judge a column by; null where its values have to be judged one by one."""
+    kind = getattr(kind, "data_type", kind)  # of a domain
+    if isinstance(kind, sa.Numeric) and not isinstance(kind, sa.Float):
+        if is_loose:  # SQLite's for any name of a type that it does not know
+            return pa.null()
+        return pa.decimal128(38, kind.scale) if kind.scale else pa.int64()
+    return next((arrow for known, arrow in _ARROW_TYPES if isinstance(kind, known)), pa.struct([]))
 
 
 def as_batch(columns: Mapping[str, Sequence[Any]]) -> pa.RecordBatch:
@@ -41,14 +63,14 @@ def as_batch(columns: Mapping[str, Sequence[Any]]) -> pa.RecordBatch:
 def _as_stored(name: str, values: Sequence[Any]) -> pa.Array | None:
     """The values as they are, where all are of one kind that the column may have."""
     kinds = list(set(map(type, values)) - {NoneType}) or [NoneType]
-    arrow = _arrow_type(name, kinds[0], values) if len(kinds) == 1 else None
+    arrow = _kind_of_values(name, kinds[0], values) if len(kinds) == 1 else None
     try:
         return None if arrow is None else pa.array(values, arrow)
     except (UnicodeEncodeError, OverflowError, pa.ArrowInvalid):  # lone surrogates, huge integers
         return None
 
 
-def _arrow_type(name: str, kind: type, values: Sequence[Any]) -> pa.DataType | None:
+def _kind_of_values(name: str, kind: type, values: Sequence[Any]) -> pa.DataType | None:
     if kind is datetime and name in _TIMES:
         zoned = {value.tzinfo is not None for value in values if value is not None}
         return pa.timestamp("us", "UTC" if True in zoned else None) if len(zoned) == 1 else None

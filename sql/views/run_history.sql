@@ -11,6 +11,7 @@
 -- reviews_in                     rows that were looked at: of the dates asked for, and those turned away
 -- reviews_rejected               those turned away; the view rejections says why
 -- rejected_share                 reviews_rejected / reviews_in; null if there were none
+-- reviews_deleted                reviews that the source had deleted, and so removed here; null before this was counted
 -- texts_unique                   different texts among the rest
 -- texts_cached                   those that had been read before by the same model
 -- texts_inferred                 those that the model read
@@ -37,6 +38,7 @@ select
     reviews_in,
     reviews_rejected,
     cast(reviews_rejected as double precision) / nullif(reviews_in, 0) as rejected_share,
+    reviews_deleted,
     texts_unique,
     texts_cached,
     texts_inferred,

@@ -138,10 +138,12 @@ def test_each_task_is_one_stage(flow, here, inputs, monkeypatch):
             flow, f"create_{kind}_artifact", lambda content, *, key, description: artifacts.update({key: content})
         )
     night = prepare(load_settings(inputs / "reviews.yaml", {}), Selection())
-    plan = flow.plan_night.fn(night)
-    extracted = [flow.extract_shard.fn(night, shard, plan) for shard in plan.shards]
-    flow.publish_night.fn(night, plan, extracted)
-    report = flow.report_night.fn(night, plan, extracted)
+    with night.ledger():
+        plan = flow.plan_night.fn(night)
+        given = (plan.model, night.settings.model, night.settings.lake, None)
+        extracted = [flow.extract_shard.fn(shard, *given) for shard in plan.shards]
+        flow.publish_night.fn(night, plan, extracted)
+        report = flow.report_night.fn(night, plan, extracted)
     assert plan.texts_inferred == sum(part.texts for part in extracted) > 0
     assert artifacts == {"ecner-night": report.to_markdown(), "ecner-top-entities": report.to_rows()}
 

@@ -3,41 +3,25 @@
 import tempfile
 from collections import Counter
 from contextlib import chdir
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
+import polars as pl
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import create_engine, make_url
 
-from ecner.config import Address, Settings, load_settings
+from ecner.config import Settings
 from ecner.errors import UsageError
 from ecner.nightly.run import prepare, run_night
 from ecner.nightly.scope import Selection
-from tests.commands import ended, spawn
 from tests.flows.dying import READ_LOG
-from tests.flows.place import CONFIG, settle
-from tests.flows.server import PATIENCE, serve
+from tests.flows.nights import MARK, night, settled
+from tests.flows.place import CONFIG
+from tests.flows.server import serve
 from tests.nightly.reviews import train_tiny
-from tests.tables import Tables, assert_equal_tables, read_tables
+from tests.tables import assert_equal_tables, read_tables
 
-MARK = "hunter2"  # a part of every password here, which nothing that is written may hold
 LEDGER = ("extraction_runs",)  # names the source, which lies in another folder
-
-
-@dataclass(frozen=True)
-class Done:
-    """A night that has come to its end."""
-
-    folder: Path
-    status: int
-    told: str
-    warehouse: Address
-
-    def tables(self) -> Tables:
-        assert self.status == 0, self.told
-        return read_tables(*self.warehouse)
 
 
 @pytest.fixture(scope="module")
@@ -61,35 +45,27 @@ def never(tmp_path_factory, model):
         return read_tables(*settings.warehouse_at)
 
 
-def settled(folder: Path, model: Path, **run: Any) -> Settings:
-    return settle(folder, model={"ref": str(model), "device": "cpu"}, run=run)
-
-
-def night(folder: Path, server, *, module: str = "tests.flows.dying", **variables: str) -> Done:
-    """A night in a process of its own, by the settings file of the folder."""
-    environment = {**server.environment, "HF_HUB_DISABLE_PROGRESS_BARS": "1", **variables}
-    with chdir(folder):
-        status, out, err = ended(spawn(CONFIG, module=module, **environment), PATIENCE)
-        return Done(folder, status, out + err, load_settings(Path(CONFIG), environment).warehouse_at)
-
-
 @pytest.fixture(scope="module")
-def password_url(postgresql_url):
-    """The address of a database with a password in it."""
-    return make_url(postgresql_url).set(password=f"{MARK}-pg").render_as_string(hide_password=False)
-
-
-@pytest.fixture(scope="module")
-def on_ray(tmp_path_factory, server, model, password_url):
-    """On PostgreSQL, with all that Prefect and Ray can be made to tell, and the folder of what Ray has written."""
+def on_ray(tmp_path_factory, server, model, postgresql_server):
+    """From PostgreSQL to PostgreSQL, telling all that can be told, and the folder that Ray writes to."""
     folder = tmp_path_factory.mktemp("ray")
     settled(folder, model, shards=4, runner="ray", workers=2)
+    url = make_url(postgresql_server.url()).set(password=f"{MARK}-pg").render_as_string(hide_password=False)
+    engine = create_engine(postgresql_server.admin)
+    pl.read_parquet(folder / "reviews.parquet").write_database("raw", engine, if_table_exists="replace")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("grant select on raw to public")
+    engine.dispose()
     with tempfile.TemporaryDirectory(prefix="ray-") as logs:  # Ray's sockets need a short path
         done = night(
             folder,
             server,
-            ECNER_WAREHOUSE__URL=password_url,
-            ECNER_WAREHOUSE__SCHEMA="on ray",
+            CONFIG,
+            module="tests.flows.dying",
+            ECNER_SOURCE__URI=url,
+            ECNER_SOURCE__TABLE="raw",
+            ECNER_WAREHOUSE__URL=url,
+            ECNER_WAREHOUSE__SCHEMA=postgresql_server.new_schema(),
             AWS_SECRET_ACCESS_KEY=f"{MARK}-aws",
             RAY_AUTH_TOKEN=f"{MARK}-token".ljust(64, "0"),
             RAY_TMPDIR=logs,
@@ -104,7 +80,7 @@ def on_dask(tmp_path_factory, server, model):
     """On SQLite."""
     folder = tmp_path_factory.mktemp("dask")
     settled(folder, model, shards=4, runner="dask", workers=2)
-    return night(folder, server)
+    return night(folder, server, CONFIG, module="tests.flows.dying")
 
 
 def test_tables_on_ray_and_postgresql_are_those_of_a_plain_night(on_ray, never):

@@ -170,3 +170,16 @@ def test_a_base_that_is_not_the_one_it_was_is_refused(tmp_path, harm, told):
     for look in (Checkpoint.load, partial(fingerprint, decoder="", dtype="")):
         with pytest.raises(ModelError, match=f"{base.name}, the base of adapter, {told}"):
             look(folder)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../base", "/etc", "a\\b", "base/", None])
+def test_a_base_is_named_and_lies_beside_its_adapter(tmp_path, name):
+    checkpoint = tiny()
+    folder = tmp_path / "adapter"
+    save_lora(add_lora(checkpoint.tagger, LoraSettings()), folder, base="base", dtype=torch.float32)
+    checkpoint.tagger.config.save_pretrained(folder)
+    known = {"merged": True} if name is None else {"base": name, "merged": True}
+    (folder / "version.json").write_text(json.dumps(known))
+    for look in (Checkpoint.load, partial(fingerprint, decoder="", dtype="")):
+        with pytest.raises(ModelError, match=r"version\.json (has .* as its base: expected the name|does not tell)"):
+            look(folder)

@@ -5,19 +5,24 @@ the signal that ended the night. It loads the libraries once and forks a child f
 """
 
 import json
+import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import psutil
 import sqlalchemy as sa
 import torch
 
+from ecner.errors import RunError
 from ecner.inference.reader import Reader
 from ecner.lake import Lake
 from ecner.nightly import run
@@ -99,30 +104,104 @@ def main() -> None:
             _night(**request)
         if (seconds := request.get("seconds")) is not None:
             time.sleep(seconds)
-            os.kill(child, signal.SIGKILL)
+            _kill(child, worker=request.get("victim") == "worker")
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
+def _kill(driver: int, *, worker: bool) -> None:
+    """Kills a night's process, or the one that reads for it, where there is one at this moment."""
+    victims = psutil.Process(driver).children() if worker else []
+    with suppress(ProcessLookupError):
+        os.kill(victims[0].pid if victims else driver, signal.SIGKILL)
+
+
 def _night(
-    *, folder: str, model: str, source: str, point: str = "none", count: int = 1, seconds: float | None = None
+    *,
+    folder: str,
+    model: str,
+    source: str,
+    database: str | None = None,
+    schema: str | None = None,
+    point: str = "none",
+    count: int = 1,
+    seconds: float | None = None,
+    victim: str = "driver",
 ) -> None:
     """One night, in the child; never returns."""
     with (Path(folder) / "night.log").open("a") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    signal.alarm(60)
+    signal.alarm(120)
     status = 1
     try:
         POINTS[point](count)
         _log_readings(Path(folder) / READ_LOG)
-        House(Path(folder), Path(model)).night(source)
+        if seconds is not None:
+            run.extract_shard = in_a_worker(run.extract_shard)  # type: ignore[assignment]
+        House(Path(folder), Path(model), database, schema).night(source)
         status = 0
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(status)
+
+
+def in_a_worker(work: Callable[..., Any]) -> Callable[..., Any]:
+    """Has a process of its own do what a function does, as schedulers do."""
+
+    def call(*args: Any, **options: Any) -> Any:
+        ours, theirs = multiprocessing.Pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                theirs.send(work(*args, **options))
+            finally:
+                os._exit(0)
+        theirs.close()
+        try:
+            return ours.recv()
+        except EOFError:
+            raise RunError("the worker was lost") from None
+        finally:
+            os.waitpid(child, 0)
+
+    return call
+
+
+class Forks:
+    """Nights in processes of their own, which are forked from one that has loaded everything."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def __call__(self, house: House, source: Path, **request: Any) -> int:
+        """Runs a night and returns its exit status."""
+        place = {name: str(getattr(house, name)) for name in ("folder", "model")}
+        place |= {"database": house.database, "schema": house.schema, "source": str(source)}
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{json.dumps(place | request)}\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+
+@contextmanager
+def forking() -> Iterator[Forks]:
+    """Starts the process that nights are forked from."""
+    command = [sys.executable, "-m", "tests.nightly.killing"]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    ) as process:
+        yield Forks(process)
+        assert process.stdin is not None
+        process.stdin.close()
 
 
 def _log_readings(path: Path) -> None:

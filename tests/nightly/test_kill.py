@@ -1,7 +1,6 @@
 """A night that is killed at any point and started again ends as one that never was."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -9,15 +8,13 @@ import sys
 import time
 from collections import Counter
 from datetime import timedelta
-from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 import yaml
 
 from tests.nightly.house import House
-from tests.nightly.killing import READ_LOG
+from tests.nightly.killing import READ_LOG, forking
 from tests.nightly.reviews import bad_rows, make_reviews, write
 from tests.tables import assert_equal_tables
 
@@ -53,21 +50,8 @@ def nights(tmp_path_factory, model):
 
 @pytest.fixture(scope="module")
 def forks():
-    """Runs a night in a process of its own and returns its exit status."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.nightly.killing"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    ) as process:  # fmt: skip
-
-        def run(house, source, **request: Any):
-            shown = {"folder": str(house.folder), "model": str(house.model), "source": str(source), **request}
-            process.stdin.write(json.dumps(shown) + "\n")
-            process.stdin.flush()
-            return int(process.stdout.readline())
-
+    with forking() as run:
         yield run
-        process.stdin.close()
 
 
 @pytest.fixture

@@ -279,3 +279,57 @@ def test_rows_at_the_edge_of_a_day():
     frame = pl.DataFrame({"at": [at - timedelta(microseconds=1), at]}, schema={"at": ROWS["created_at"]})
     days = frame.select(local_date(pl.col("at"), "Asia/Shanghai")).to_series().to_list()
     assert days == [date(2026, 11, 1), date(2026, 11, 2)]
+
+
+def test_deleted_rows_need_no_text():
+    """Other rules hold for them; rows that do not say so are there."""
+    texts = raw_strings(b"x", b" ", b"\xff", b"x", b"x", b" ")
+    rows, rejected = checked(
+        text=texts,
+        review_id=["a", "b", "c", None, "e", "f"],
+        rating=["", "", "", "", "x", ""],
+        deleted=[*["yes"] * 5, ""],
+    )
+    assert rows.select("review_id", "text", "deleted").rows() == [("a", "x", True), ("b", " ", True), ("c", None, True)]
+    assert rejected["reason"].to_list() == ["null_id", "wrong_type", "blank_text"]
+    assert checked(text=[None, "x"], deleted=pa.array([True, None])).rows["deleted"].to_list() == [True, False]
+    assert checked(text=["x"]).rows["deleted"].to_list() == [False]
+
+
+@pytest.mark.parametrize("values", [["maybe"], ["2"], ["1.0"], [2], [0.5], [-1]])
+def test_flags_that_cannot_be_read(values):
+    rejected = checked(deleted=values, text=[None]).rejected
+    assert rejected.select("reason", "detail").rows() == [("wrong_type", f'deleted is "{values[0]}"')]
+
+
+def test_what_the_source_says_of_a_row_comes_first():
+    rows, rejected = checked(
+        review_id=["a", None, "c"],
+        reason=pa.array(["missing_column", "wrong_type", None]),
+        detail=pa.array(["x lacks it", "y is odd", None]),
+    )
+    assert rows["review_id"].to_list() == ["c"]
+    assert rejected.select("review_id", "reason", "detail").rows() == [
+        ("a", "missing_column", "x lacks it"),
+        (None, "wrong_type", "y is odd"),
+    ]
+
+
+FORMS = [
+    "%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H",
+    "%Y-%m-%d %H:%M:%S.%f+00", "%Y-%m-%d %H:%M+0530", "%Y-%m-%dT%H:%M:%S-03:00", "%Y-%m-%d %HZ", "%Y%m%dT%H%M%S", "%Y",
+]  # fmt: skip
+
+
+@given(
+    st.lists(st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31)), min_size=1, max_size=4),
+    st.sampled_from(FORMS),
+    st.sampled_from(ZONES),
+)
+def test_plain_times_are_read_as_any_others(times, form, zone):
+    """Where all of a batch are plain they take a faster way: the same times, and the same words on what is none."""
+    texts = [time.strftime(form.replace("%Y", f"{time.year:04}")) for time in times]
+    fast = checked(created_at=texts, time_zone=zone)
+    slow = checked(created_at=[*texts, " "], time_zone=zone)
+    assert slow.rows["created_at"].to_list() == [*fast.rows["created_at"], None]
+    assert slow.rejected["detail"].to_list() == fast.rejected["detail"].to_list()

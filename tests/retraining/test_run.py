@@ -129,6 +129,33 @@ def test_a_lake_that_was_moved_is_found_again(house, configured):
     assert resolve_in(house.address, "champion").folder == house.folder / "moved/models" / version
 
 
+def test_a_retrain_on_an_object_store_leads_on_any_machine(house, configured, object_store, tmp_path):
+    lake = object_store.lake("retrain", cache=tmp_path / "cache")
+    settings = configured().model_copy(update={"lake": lake})
+    verdict = retrained(settings)
+    assert (verdict.outcome, retrained(settings).outcome) == ("promoted", "leads already")
+    (row,) = house.read("model_versions", version=verdict.version).to_dicts()
+    assert row["uri"] == f"{lake.uri}/models/{verdict.version}"
+    assert not (house.folder / "lake").exists()
+    there = lake.model_copy(update={"cache": tmp_path / "another"})
+    found = resolve_in(house.address, "champion", there)
+    assert found.folder == tmp_path / "another/models" / verdict.version
+    Checkpoint.load(found.folder)
+    elsewhere = settings.model_copy(update={"lake": there})
+    assert rollback(elsewhere).version == resolve("default").version
+    assert promote(elsewhere, verdict.version).version == verdict.version
+    based = settings.train.model_copy(update={"base": "champion", "promote": False, "seed": 1})
+    following = retrained(elsewhere.model_copy(update={"train": based}))
+    (row,) = house.read("model_versions", version=following.version).to_dicts()
+    assert (row["parent"], row["uri"]) == (verdict.version, f"{lake.uri}/models/{following.version}")
+
+
+def test_a_lake_that_cannot_be_used_is_told_first(configured, object_store):
+    lake = object_store.lake("x").model_copy(update={"uri": "s3://another/x"})
+    with pytest.raises(UsageError, match="there is no bucket another"):
+        prepare(configured().model_copy(update={"lake": lake}))
+
+
 def test_one_training_is_done_by_one_process(configured, monkeypatch):
     stages = prepare(configured())
     snapshot = stages.snapshot()

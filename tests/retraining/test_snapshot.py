@@ -20,6 +20,7 @@ from ecner.data.hashes import text_hash
 from ecner.data.rows import LabelledText
 from ecner.errors import DataError, RunError, UsageError
 from ecner.labels import Span
+from ecner.lake import Lake
 from ecner.retraining import snapshot as module
 from ecner.retraining.snapshot import SPLITS, split_of, take_snapshot
 from ecner.schema import TABLES
@@ -47,7 +48,7 @@ settings = Settings.model_validate_json(sys.argv[2])
 if sys.argv[1] == "half the labels":
     pl.DataFrame.write_parquet = half
 else:
-    Path.write_text = die
+    Path.write_bytes = die
 take_snapshot(settings)
 """
 
@@ -346,22 +347,34 @@ def test_a_snapshot_is_written_once(tmp_path):
 
 
 def test_another_process_may_be_quicker(tmp_path, monkeypatch):
-    replace_path = Path.replace
+    write_frame, found = pl.DataFrame.write_parquet, []
 
-    def replaced(self, target):
-        if target.parent.name == "snapshots":
-            target.mkdir()
-            (target / "labels.parquet").touch()
-        return replace_path(self, target)
+    def second_comes_first(frame, path):
+        monkeypatch.undo()
+        found.append(take(tmp_path, train=[numbered(3)], dev=[numbered(1)]))
+        write_frame(frame, path)
 
-    monkeypatch.setattr(Path, "replace", replaced)
-    snapshot = take(tmp_path, train=[numbered(3)], dev=[numbered(1)])
-    assert list(Path(snapshot.folder).parent.iterdir()) == [Path(snapshot.folder)]
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", second_comes_first)
+    found.append(take(tmp_path, train=[numbered(3)], dev=[numbered(1)]))
+    assert found[0] == found[1]
+    assert set(found[0].texts("train")["train"]) == set(numbered(3))
+    assert sorted(path.name for path in Path(found[0].folder).iterdir()) == ["labels.parquet", "snapshot.json"]
+
+
+def test_a_snapshot_on_an_object_store(tmp_path, object_store):
+    here = settings_of(tmp_path, train=[write(tmp_path / "x", "train.jsonl", numbered(40))])
+    there = here.model_copy(update={"lake": object_store.lake("snapshots", cache=tmp_path / "cache")})
+    with object_store.refusing():
+        one, other = take_snapshot(there), take_snapshot(there)
+    assert one == other
+    assert one.folder.startswith(f"{there.lake.uri}/snapshots/")
+    assert one.texts("train") == take_snapshot(here).texts("train")
+    assert json.loads(Lake.open(there.lake).read_bytes(f"snapshots/{Path(one.folder).name}/snapshot.json"))["counts"]
 
 
 def test_a_lake_that_cannot_be_written(tmp_path):
     (tmp_path / "lake").touch()
-    with pytest.raises(RunError, match=r"cannot write .*check lake\.uri"):
+    with pytest.raises(RunError, match=r"cannot write snapshots/.*/labels\.parquet in lake\.uri, .*; name a folder"):
         take(tmp_path, train=[numbered(3)], dev=[numbered(1)])
 
 
@@ -372,8 +385,10 @@ def test_killed_on_the_way_leaves_no_half_snapshot(tmp_path, point):
     command = [sys.executable, "-c", _KILLED, point, chosen.model_dump_json(exclude={"warehouse", "source"})]
     killed = subprocess.run(command, cwd=Path(module.__file__).parents[2], env={**os.environ}, check=False)
     assert killed.returncode == -signal.SIGKILL
-    folder = tmp_path / "lake" / "snapshots"
-    assert all(entry.name.startswith(".") for entry in folder.iterdir())
+    (folder,) = (tmp_path / "lake" / "snapshots").iterdir()
+    shown = ["labels.parquet"] if point == "no facts" else []
+    assert [path.name for path in folder.iterdir() if not path.name.startswith(".")] == shown
     snapshot = take_snapshot(chosen)
-    assert list(folder.glob("[!.]*")) == [Path(snapshot.folder)]
+    assert Path(snapshot.folder) == folder
+    assert sorted(path.name for path in folder.glob("[!.]*")) == ["labels.parquet", "snapshot.json"]
     assert set(snapshot.texts("train")["train"]) == set(numbered(3))

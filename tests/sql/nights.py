@@ -129,7 +129,7 @@ def _runs(random: Random) -> dict[str, pl.DataFrame]:
                 "model_version": "m",
                 "error": None,
                 "publish_hash": None,
-                "reviews_deleted": None,
+                "reviews_deleted": number or None,
             }
             for number in range(4)
         ]

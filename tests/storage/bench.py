@@ -17,9 +17,10 @@ def mentions(rows: int) -> pl.DataFrame:
     day = date(2026, 1, 1) + (number // 2 % 30) * timedelta(days=1)
     return pl.select(
         review_id=pl.lit("r") + (number // 2).cast(pl.String), mention_no=number % 2, review_date=day,
-        product_id=pl.lit("p") + (number % 1000).cast(pl.String), entity_type=pl.lit("brand"), surface=pl.lit("华为手机"),
-        canonical=pl.lit("名") + (number % 500).cast(pl.String), start_char=number % 50, end_char=number % 50 + 4,
-        confidence=1 / (number + 2), text_hash=pl.lit("0" * 56) + (number // 2).cast(pl.String),
+        product_id=pl.lit("p") + (number % 1000).cast(pl.String), entity_type=pl.lit("brand"),
+        surface=pl.lit("华为手机"), canonical=pl.lit("名") + (number % 500).cast(pl.String), start_char=number % 50,
+        end_char=number % 50 + 4, confidence=1 / (number + 2),
+        text_hash=pl.lit("0" * 56) + (number // 2).cast(pl.String),
         model_version=pl.lit("20260101T000000-abcdef"), run_id=pl.lit("20260102T000000-abcdef"),
     )  # fmt: skip
 
@@ -30,10 +31,10 @@ class Timed:
     def __init__(self, what: str, rows: int) -> None:
         self.what, self.rows = what, rows
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self.start = time.perf_counter()
 
-    def __exit__(self, *_error: object):
+    def __exit__(self, *_error: object) -> None:
         seconds = time.perf_counter() - self.start
         memory = psutil.Process().memory_info().rss / 2**20
         print(f"{self.what:16} {seconds:7.2f} s {self.rows / seconds:12,.0f} rows/s {memory:8,.0f} MiB", flush=True)

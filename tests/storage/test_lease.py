@@ -67,7 +67,7 @@ def days(warehouse) -> int:
         return reader.read("calendar").height
 
 
-def set_row(warehouse, *, seconds=None, **values) -> None:
+def set_row(warehouse, *, seconds=None, **values: object) -> None:
     """Changes the lease as another process would, whose time is over after ``seconds``."""
     with warehouse.begin() as transaction:
         if seconds is not None:
@@ -184,7 +184,7 @@ def test_a_slow_transaction_does_not_lose_the_lease(warehouse, place, monkeypatc
 def test_a_run_that_was_taken_over_publishes_nothing(warehouse):
     with Lease(warehouse, "first", 300) as mine:
         set_row(warehouse, holder="second", token=2)
-        with pytest.raises(LeaseError, match="another run has taken over .*: this one, first, .*run again"):
+        with pytest.raises(LeaseError, match=r"another run has taken over .*: this one, first, .*run again"):
             publish(warehouse, mine)
         assert mine.is_lost
         with pytest.raises(LeaseError):

@@ -9,7 +9,7 @@ import pytest
 from ecner.storage.process import is_dead, shown, this_process
 
 
-def changed(**values) -> str:
+def changed(**values: object) -> str:
     return json.dumps({**json.loads(this_process()), **values})
 
 

@@ -1,5 +1,5 @@
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -167,3 +167,100 @@ def test_more_rows_than_a_statement_takes(warehouse):
     with warehouse.connect() as reader:
         found = reader.lookup("text_readings", "text_hash", frame["text_hash"])
     assert_frame_equal(found.sort("chars"), frame, check_column_order=False, check_dtypes=False)
+
+
+def test_rows_stream_in_order_in_bounded_frames(warehouse):
+    size = 2_500
+    number = pl.int_range(3 * size + 1, eager=True)
+    frame = pl.DataFrame({"text_hash": number.cast(pl.String).shuffle(1)}).with_columns(
+        fingerprint=pl.lit("f"), chars=1, chars_read=1, windows=1, unknown_chars=None
+    )
+    with warehouse.begin() as transaction:
+        transaction.append("text_readings", frame)
+    with warehouse.connect() as reader:
+        options = {"columns": ["text_hash", "unknown_chars"], "order_by": ["text_hash"], "size": size}
+        found = list(reader.stream("text_readings", **options, where={"fingerprint": "f"}))
+        assert list(reader.stream("text_readings", **options, where={"fingerprint": "g"})) == []
+    assert max(part.height for part in found) <= size
+    assert all(part.schema == {"text_hash": pl.String(), "unknown_chars": pl.Int64()} for part in found)
+    assert pl.concat(found)["text_hash"].to_list() == sorted(map(str, number))
+
+
+def test_other_tables_can_be_written_while_rows_stream(warehouse):
+    days = pl.DataFrame({"date": pl.date_range(date(2024, 1, 1), date(2024, 1, 9), eager=True)})
+    with warehouse.begin() as transaction:
+        transaction.append("calendar", days.with_columns(week_start="date", month_start="date"))
+        for part in transaction.stream("calendar", columns=["date"], size=2):
+            transaction.append("stale_copies", part.rename({"date": "review_date"}))
+        assert transaction.read("stale_copies").height == 9
+
+
+def test_deleting_by_more_than_one_column(warehouse):
+    with warehouse.begin() as transaction:
+        transaction.append("text_spans", spans(("a", 0, "x"), ("a", 1, "y"), ("b", 0, "x"), ("c", 0, "z")))
+        transaction.delete("text_spans", "text_hash", pl.Series(["a", "b"]), where={"label": "x"})
+        assert labels(transaction) == [("a", 1, "y"), ("c", 0, "z")]
+        assert transaction.delete_all("text_spans", {"label": "none"}) == 0
+        assert transaction.delete_all("text_spans", {"label": "y"}) == 1
+        assert transaction.delete_all("text_spans") == 1
+        assert labels(transaction) == []
+
+
+def test_days_and_times_are_looked_up_and_deleted(warehouse):
+    start = datetime(1, 1, 1, 0, 0, 0, 7, tzinfo=UTC)
+    stones = pl.DataFrame({"kind": "review", "hash": ["a", "b"], "removed_at": [start, start.replace(year=9999)]})
+    days = pl.DataFrame({"review_date": [date(1, 1, 1), date(2024, 2, 29), date(9999, 12, 31)]})
+    with warehouse.begin() as transaction:
+        transaction.append("tombstones", stones.with_columns(updated_at=None))
+        transaction.append("stale_copies", days)
+        assert transaction.lookup("tombstones", "removed_at", stones["removed_at"]).height == 2
+        transaction.delete("tombstones", "removed_at", stones["removed_at"][:1])
+        assert transaction.read("tombstones")["hash"].to_list() == ["b"]
+        assert transaction.lookup("stale_copies", "review_date", days["review_date"]).height == 3
+        transaction.delete("stale_copies", "review_date", days["review_date"][1:])
+        assert transaction.read("stale_copies").equals(days[:1])
+
+
+def test_text_that_means_something_to_csv_json_or_sql(warehouse):
+    texts = ["", " ", '"', "\\.", "\\N", "a,b", "a\nb", "\r\n", "\r", "'; drop table annotations; --", "{}", "[1]",
+             "NULL", "%s", "\u202e", "😀", "\ufeff", "\x1a", "x" * 1_000_000]  # fmt: skip
+    frame = pl.DataFrame({"review_id": [*texts, None]}).with_columns(
+        text="review_id", spans=None, label=None, annotator=None, labelled_at=None
+    )
+    with warehouse.begin() as transaction:
+        transaction.append("annotations", frame)
+        assert_frame_equal(transaction.read("annotations").sort("text"), frame.sort("text"), check_dtypes=False)
+        assert transaction.lookup("annotations", "text", pl.Series(texts)).height == len(texts)
+        transaction.delete("annotations", "text", pl.Series(texts))
+        assert transaction.read("annotations").height == 1
+
+
+def test_large_values_are_copied_in_parts(warehouse, monkeypatch):
+    monkeypatch.setattr(bulk, "_BYTES_AT_ONCE", 100)
+    number = pl.int_range(300, eager=True)
+    frame = pl.DataFrame({"text_hash": number.cast(pl.String)}).with_columns(
+        fingerprint=pl.lit("f"), chars=number, chars_read=1, windows=1, unknown_chars=None
+    )
+    with warehouse.begin() as transaction:
+        transaction.append("text_readings", frame)
+        assert transaction.read("text_readings")["chars"].sum() == number.sum()
+
+
+def test_the_clock_runs_within_a_transaction(warehouse):
+    with warehouse.connect() as reader:
+        first, second = reader.now(), reader.now()
+    assert first < second
+    assert abs(first - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_an_unfinished_stream_leaves_the_transaction_usable(warehouse):
+    days = pl.DataFrame({"date": pl.date_range(date(2024, 1, 1), date(2024, 1, 9), eager=True)})
+    with warehouse.begin() as transaction:
+        transaction.append("calendar", days.with_columns(week_start="date", month_start="date"))
+        stream = transaction.stream("calendar", size=2)
+        assert next(stream).height == 2
+        assert transaction.read("calendar").height == 9
+    with warehouse.connect() as reader:
+        assert next(reader.stream("calendar", size=2)).height == 2
+    with warehouse.begin() as transaction:
+        assert transaction.delete_all("calendar") == 9

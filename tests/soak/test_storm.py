@@ -1,0 +1,12 @@
+from random import Random
+
+import pytest
+
+from tests.nightly.killing import forking
+from tests.soak.storm import DATABASES, storm
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_a_short_storm(tmp_path, database):
+    with forking() as fork:
+        assert storm(tmp_path, database, fork, kills=4, random=Random()) == 0  # noqa: S311
