@@ -149,11 +149,13 @@ def prepare(settings: Settings, selection: Selection) -> Night:
     Raises:
         UsageError: one of them is wrong.
         DataError: the source cannot be read.
+        TransientError: a store or a database does not answer.
         ModelError: the model's folder is not one.
     """
     model = resolve_in(settings.warehouse_at, settings.model.ref, settings.lake)
     _pinned(settings, model)
     _check_thresholds(settings.model, model)
+    Lake.open(settings.lake).check()
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
     warehouse = Warehouse(*settings.warehouse_at)
     return Night(

@@ -35,6 +35,11 @@ class Wire(NamedTuple):
     stored: Callable[[pl.Expr], pl.Expr]
 
 
+def _whole(text: pl.Expr) -> pl.Expr:
+    """Times as this package writes them, of people who leave out fractions of seconds, or all behind the day."""
+    return text + pl.lit(" 00:00:00.000000").str.slice(text.str.len_chars() - len("2026-11-01"))
+
+
 Wires = Mapping[type[sa.types.TypeEngine[Any]], Wire]
 
 
@@ -111,7 +116,7 @@ class SQLite(Plain):
         UtcTime: Wire(
             lambda column: sa.type_coerce(column, sa.Text),
             pl.String(),
-            lambda text: text.str.to_datetime(_TIME, time_unit="us", time_zone="UTC"),
+            lambda text: _whole(text).str.to_datetime(_TIME, time_unit="us", time_zone="UTC"),
             lambda time: time.dt.strftime(_TIME),
         ),
     }

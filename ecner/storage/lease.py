@@ -132,7 +132,8 @@ class Lease:
         return token
 
     def _refuse_held(self, row: Mapping[str, Any], now: datetime) -> None:
-        if row["holder"] is None or row["expires_at"] <= now or is_dead(row["process"]):
+        is_own = (row["holder"], row["process"]) == (self.holder, this_process())  # taken by a commit of unknown end
+        if is_own or row["holder"] is None or row["expires_at"] <= now or is_dead(row["process"]):
             return
         raise LeaseError(
             f"the warehouse {self._warehouse.location} is held by the run {row['holder']} ({shown(row['process'])}) "

@@ -51,7 +51,7 @@ def on_ray(tmp_path_factory, server, model, postgresql_server):
     folder = tmp_path_factory.mktemp("ray")
     settled(folder, model, shards=4, runner="ray", workers=2)
     url = make_url(postgresql_server.url()).set(password=f"{MARK}-pg").render_as_string(hide_password=False)
-    engine = create_engine(postgresql_server.admin)
+    engine = create_engine(postgresql_server.admin.set(drivername="postgresql+psycopg"))
     pl.read_parquet(folder / "reviews.parquet").write_database("raw", engine, if_table_exists="replace")
     with engine.begin() as connection:
         connection.exec_driver_sql("grant select on raw to public")

@@ -116,7 +116,7 @@ def _kill(driver: int, *, worker: bool) -> None:
         os.kill(victims[0].pid if victims else driver, signal.SIGKILL)
 
 
-def _night(
+def _night(  # noqa: PLR0913 - a request, field by field
     *,
     folder: str,
     model: str,

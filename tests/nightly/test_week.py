@@ -1,4 +1,4 @@
-"""A week of nights over reviews that come late, are edited, deleted and come back, against one run on the last state."""
+"""A week of nights over reviews that come late, are edited, deleted and come back, against a run on the last state."""
 
 # ruff: noqa: S311 - nothing here is secret
 from datetime import UTC, datetime, timedelta

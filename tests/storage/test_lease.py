@@ -101,6 +101,25 @@ def test_a_held_lease_is_refused_at_once_and_says_what_to_do(warehouse):
         assert row(warehouse)["token"] == 1
 
 
+def test_a_commit_whose_answer_was_lost_shuts_nobody_out(warehouse, monkeypatch):
+    begin, answers = Warehouse.begin, iter([False])
+
+    @contextmanager
+    def unanswered(self):
+        with begin(self) as transaction:
+            yield transaction
+        if not next(answers, True):
+            raise TransientError("the connection was lost")
+
+    monkeypatch.setattr(Warehouse, "begin", unanswered)
+    mine = Lease(warehouse, "first", 300)
+    with pytest.raises(TransientError):
+        mine.acquire()
+    with mine:
+        publish(warehouse, mine)
+    assert (mine.token, days(warehouse)) == (2, 1)
+
+
 def test_of_processes_that_ask_at_once_one_wins(warehouse, place):
     with process(place, "a") as a, process(place, "b") as b:
         tell(a)
