@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from ecner.config import Settings, load_settings
+from ecner.config import Settings, load_settings, redacted
 from ecner.errors import EcnerError, RunError, UsageError
 
 if TYPE_CHECKING:
@@ -320,7 +320,7 @@ def models_show(
         address = settings.warehouse_at
         model = resolve_in(address, ref, settings.lake)
         figures = run_query(*address, "select * from model_quality order by dataset, metric, entity_type")
-        typer.echo(f"{model.version} in {model.folder}")
+        typer.echo(_shown(f"{model.version} in {model.folder}"))
         write_result(figures.filter(version=model.version), "table")
 
 
@@ -399,10 +399,10 @@ def _reader(settings: Settings, ref: str | None, decoder: Decoder | None) -> "Re
 
 def _model_folder(settings: Settings, ref: str | None) -> Path:
     """The model by settings, or by a reference; a warehouse is looked at where there is one, but not made."""
-    from ecner.registry import CHAMPION, SHIPPED, resolve, resolve_in
+    from ecner.registry import CHAMPION, SHIPPED, is_folder, resolve, resolve_in
 
     ref = ref or settings.model.ref
-    if ref == SHIPPED or (ref != CHAMPION and Path(ref).is_dir()):
+    if ref == SHIPPED or (ref != CHAMPION and is_folder(ref)):
         return resolve(ref, lake=settings.lake).folder
     try:
         return resolve_in(settings.warehouse_at, ref, settings.lake).folder
@@ -449,9 +449,14 @@ def user_errors(*, debug: bool) -> Iterator[None]:
 
 def _end(message: str, exit_code: int, *, debug: bool) -> NoReturn:
     if debug:
-        traceback.print_exc()
-    typer.echo(message, err=True)
+        typer.echo(redacted(traceback.format_exc()), err=True, nl=False)
+    typer.echo(_shown(redacted(message)), err=True)
     raise typer.Exit(exit_code) from None
+
+
+def _shown(text: str) -> str:
+    """Without what would steer a terminal: names out of files and tables may hold anything."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _quiet_libraries() -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 from zoneinfo import available_timezones
 
 import yaml
@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -25,6 +26,8 @@ from ecner.errors import UsageError
 from ecner.resources import asset
 
 _ENV_PREFIX = "ECNER_"
+_LONGEST_NAME = 255  # bytes, of every file system that matters
+_Path = TypeVar("_Path", str, SecretStr, Path)
 
 
 def _known_zone(name: str) -> str:
@@ -69,12 +72,46 @@ def _folder_or_s3(uri: str) -> str:
     return uri
 
 
+def _that_may_exist(path: _Path) -> _Path:
+    """Every look at another one would be an error of the system."""
+    text = path.get_secret_value() if isinstance(path, SecretStr) else str(path)
+    if "://" not in text and any(len(os.fsencode(part)) > _LONGEST_NAME for part in text.split("/")):
+        raise ValueError(f"a part of the path is longer than {_LONGEST_NAME} bytes: expected one that a disk takes")
+    return path
+
+
+def _holds_nul(value: object) -> bool:
+    match value:
+        case SecretStr():
+            return "\0" in value.get_secret_value()
+        case str() | Path():
+            return "\0" in str(value)
+        case Mapping():
+            return any(map(_holds_nul, (*value.keys(), *value.values())))
+        case tuple():
+            return any(map(_holds_nul, value))
+    return False
+
+
+# USER:PASSWORD@, whose scheme may have been forgotten; ?password=PASSWORD; password=PASSWORD as libpq takes it
+_SECRETS = (
+    re.compile(r"((?:^(?://)?|://)[^/@:]*:)(?!//|\s|\*\*\*@).*(@)", re.DOTALL),
+    re.compile(
+        r"([?&][^=&]*(?:pass|pwd|secret|token|key|credential|odbc_connect)[^=&]*=)(?!\*\*\*(?:\W|$))[^&]*()",
+        re.IGNORECASE,
+    ),
+    re.compile(
+        r"((?:^|[\s;])\w*(?:passw|pwd|secret|token)\w*\s*=\s*)(?!\*\*\*)(?:'(?:\\.|[^'\\])*(?:'|$)|[^\s;]*)()",
+        re.IGNORECASE | re.DOTALL,
+    ),
+)
 Text = Annotated[str, Field(min_length=1)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
 Duration = Annotated[timedelta, Field(ge=timedelta(0)), BeforeValidator(_from_seconds)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Paths = Annotated[tuple[Path, ...], BeforeValidator(_paths_from_text)]
+File = Annotated[Path, AfterValidator(_that_may_exist)]
+Paths = Annotated[tuple[File, ...], BeforeValidator(_paths_from_text)]
 Projections = tuple[Literal["query", "key", "value", "output"], ...]
 Layers = Annotated[tuple[Annotated[int, Field(ge=0)], ...] | None, BeforeValidator(_list_from_json)]
 
@@ -103,6 +140,14 @@ class Section(BaseModel):
         known = {field.alias or name for name, field in cls.model_fields.items()}
         return {key: value for key, value in values.items() if value is not None or key not in known}
 
+    @field_validator("*")
+    @classmethod
+    def _holds_no_nul(cls, value: Any) -> Any:
+        """No name, path or text of any database or system may hold one."""
+        if _holds_nul(value):
+            raise ValueError("there is a NUL in it: remove it")
+        return value
+
 
 class SourceColumns(Section):
     """The source's names for our columns; only review_id and text must be there."""
@@ -119,7 +164,7 @@ class SourceColumns(Section):
 class SourceSettings(Section):
     """Where raw reviews come from, and how they are read incrementally."""
 
-    uri: Secret | None = None
+    uri: Annotated[Secret, AfterValidator(_that_may_exist)] | None = None
     endpoint: Text | None = None
     table: Text | None = None
     query: Text | None = None
@@ -159,9 +204,9 @@ class LakeSettings(Section):
     store keeps models while they are used.
     """
 
-    uri: Annotated[Text, AfterValidator(_folder_or_s3)] = "ecner-data/lake"
+    uri: Annotated[Text, AfterValidator(_folder_or_s3), AfterValidator(_that_may_exist)] = "ecner-data/lake"
     endpoint: Text | None = None
-    cache: Path = Path("ecner-data/cache")
+    cache: File = Path("ecner-data/cache")
     keep_days: Annotated[int, Field(ge=0)] = 7
 
 
@@ -176,7 +221,7 @@ class ModelSettings(Section):
     labels: Annotated[Mapping[str, str], BeforeValidator(_from_json)] = Field(
         default_factory=lambda: {"HCCX": "product", "HPPX": "brand", "XH": "model_number", "MISC": "misc"}
     )
-    lexicon: Path | None = None
+    lexicon: File | None = None
 
     @model_validator(mode="after")
     def _thresholds_are_of_types(self) -> Self:
@@ -249,7 +294,7 @@ class TrainSettings(Section):
     annotations: bool = False
     dev_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
     test_share: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
-    labels: Path | None = None
+    labels: File | None = None
     base: Text = "default"
     method: Literal["lora", "full"] = "lora"
     lora: LoraSettings = LoraSettings()
@@ -257,7 +302,7 @@ class TrainSettings(Section):
     promote: bool = True
     overlap_reviews: Annotated[int, Field(ge=1)] = 1000
     processes: Annotated[int, Field(ge=1)] = 1
-    launcher: Path | None = None
+    launcher: File | None = None
     scheme: Literal["BIO", "BILOU"] = "BIO"
     architecture: Literal["hybrid", "bert-crf"] = "hybrid"
     encoder_layers: Annotated[int, Field(ge=1)] | None = None
@@ -348,10 +393,14 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] = os.envi
         ) from None
 
 
-def redacted(uri: str) -> str:
-    """A URL with its password as ``***``, for logs, messages and the ledger."""
-    in_front = re.sub(r"(://[^/@:]*):.*@", r"\1:***@", uri, flags=re.DOTALL)
-    return re.sub(r"([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", r"\1***", in_front, flags=re.IGNORECASE)
+def redacted(text: str) -> str:
+    """A URL, or a message with URLs in it, with each password as ``***``, for logs, messages and the ledger.
+
+    Where an end cannot be told, too much is hidden. What was hidden before stays as it is, and so does what follows it.
+    """
+    for secret in _SECRETS:
+        text = secret.sub(r"\1***\2", text)
+    return text
 
 
 def _named(error: Any) -> str:

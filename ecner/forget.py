@@ -12,6 +12,7 @@ import polars as pl
 
 from ecner.config import Settings
 from ecner.data.hashes import hash_texts
+from ecner.errors import UsageError
 from ecner.lake import Lake
 from ecner.nightly.copies import write_copies
 from ecner.nightly.publish import recompute, take_out
@@ -48,9 +49,12 @@ def forget(settings: Settings, review_id: str) -> Forgotten:
     Texts that no other review has are removed too, and left out of later label snapshots.
 
     Raises:
+        UsageError: an id that no review can have.
         LeaseError: a run is at work, and could still write the review.
         RunError: the warehouse or the lake failed: the same command, run again, goes on.
     """
+    if not review_id.strip() or "\0" in review_id or review_id != review_id.encode(errors="ignore").decode():
+        raise UsageError(f"no review has the id {review_id!r}: expected text in UTF-8, not blank and without a NUL")
     warehouse, lake = Warehouse(*settings.warehouse_at), Lake.open(settings.lake)
     retried(warehouse.migrate)
     holder = f"forget-{secrets.token_hex(4)}"

@@ -90,13 +90,13 @@ class Lake:
 
     def names(self, folder: str) -> list[str]:
         """All files below a folder, sorted; none where there is no such folder."""
-        return sorted(name for info in self._below(folder) if info.is_file and not _is_hidden(name := self._name(info)))
+        return sorted(name for name, info in self._below(folder) if info.is_file and not _is_hidden(name))
 
     def entries(self, folder: str) -> list[Entry]:
         """What lies in a folder, sorted by name: files and folders, and what writers that were killed have left."""
         newest: dict[str, datetime] = {}
-        for info in self._below(folder):
-            name = self._name(info).removeprefix(f"{folder}/").split("/")[0]
+        for whole, info in self._below(folder):
+            name = whole.removeprefix(f"{folder}/").split("/")[0]
             # an object store knows no times of folders
             newest[name] = max(newest.get(name, _LONG_AGO), info.mtime or _LONG_AGO)
         return [Entry(name, modified) for name, modified in sorted(newest.items())]
@@ -175,11 +175,12 @@ class Lake:
                 files.delete_file(path)
 
     @patiently
-    def _below(self, folder: str) -> list[fs.FileInfo]:
+    def _below(self, folder: str) -> list[tuple[str, fs.FileInfo]]:
+        """What lies in a folder by its name; what somebody else has put there under none of ours is passed over."""
         with self._explaining("list", folder):
             chosen = fs.FileSelector(self._path(folder), recursive=True, allow_not_found=True)
             found: list[fs.FileInfo] = self.store.files.get_file_info(chosen)
-        return found
+        return [(name, info) for info in found if _is_name(name := self._name(info))]
 
     @contextmanager
     def _new_file(self, name: str) -> Iterator[Path]:
@@ -230,9 +231,13 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 def _checked(name: str) -> str:
-    if {"", ".", ".."} & {*name.split("/")} or "\\" in name or "\0" in name:
+    if not _is_name(name):
         raise ValueError(f"{name!r} is no name in the lake: expected a path below it such as runs/one/rows.parquet")
     return name
+
+
+def _is_name(name: str) -> bool:
+    return not ({"", ".", ".."} & {*name.split("/")} or "\\" in name or "\0" in name)
 
 
 def _is_hidden(name: str) -> bool:

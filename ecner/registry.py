@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -48,7 +49,7 @@ def resolve(ref: str, reader: Reader | None = None, lake: LakeSettings | None = 
         return model
     if ref in {SHIPPED, CHAMPION}:
         return _shipped()
-    if not _is_remote(ref) and not Path(ref).is_dir():
+    if not _is_remote(ref) and not is_folder(ref):
         raise UsageError(
             f"no model {ref!r}: expected {SHIPPED}, {CHAMPION}, a version id of this warehouse, or a model folder"
         )
@@ -85,7 +86,7 @@ def find(versions: pl.DataFrame, ref: str, lake: LakeSettings | None = None) -> 
     if rows.is_empty():
         return None
     version, uri = rows.select("version", "uri").row(0)
-    if uri != SHIPPED and not _is_remote(uri) and not Path(uri).is_dir():
+    if uri != SHIPPED and not _is_remote(uri) and not is_folder(uri):
         raise ModelError(
             f"{version} is gone: there is no folder {uri}; put it back or, if it was moved, ecner models promote FOLDER"
         )
@@ -107,6 +108,11 @@ def folder_of(uri: str, lake: LakeSettings | None = None) -> Path:
     if uri == SHIPPED:
         return asset("model")
     return fetch(uri, lake or LakeSettings()) if _is_remote(uri) else Path(uri)
+
+
+def is_folder(ref: str) -> bool:
+    """Whether there is a folder of that name; a name that none can have is no error."""
+    return os.path.isdir(ref)  # noqa: PTH112 - Path.is_dir raises where a name is too long
 
 
 def register(transaction: Transaction, model: ModelVersion) -> None:

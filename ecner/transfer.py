@@ -6,11 +6,11 @@ Invariant: a folder that bears a version's name is whole and what it was when it
 import tempfile
 from pathlib import Path
 
-from ecner.config import LakeSettings
+from ecner.config import LakeSettings, redacted
 from ecner.errors import ModelError
 from ecner.lake import Lake
 from ecner.model.checkpoint import base_name, base_of, is_adapter
-from ecner.model.manifest import MANIFEST, identity, verify
+from ecner.model.manifest import MANIFEST, identity, is_version_name, verify
 
 MODELS = "models"
 
@@ -39,6 +39,8 @@ def fetch(uri: str, settings: LakeSettings) -> Path:
         RunError: the store or the disk of lake.cache failed on the way.
     """
     parent, _, name = uri.rstrip("/").rpartition("/")
+    if not is_version_name(name):
+        raise ModelError(f"{redacted(uri)} names no version: expected its folder, as in s3://bucket/models/NAME-DIGEST")
     lake = Lake.open(settings.model_copy(update={"uri": parent}))  # it need not be the lake of these settings
     folder = _fetch(lake, name)
     if is_adapter(folder):

@@ -23,6 +23,10 @@ ELSEWHERE = (
     "python -m pytest -m slow",
     "python -m tests.bench.night REVIEWS_FOLDER",
     "python -m tests.bench.retrain LABELLED_FOLDERS",
+    "python -m tests.bench.scale REVIEWS_FOLDER",
+    "python -m tests.soak.storm",
+    "python -m tests.soak.prefect_storm",
+    "ecner forget REVIEW_ID",  # tests/test_cli.py
     "ecner models promote VERSION",  # tests/test_cli.py, as the one below
     "ecner models rollback",
     # tests/flows

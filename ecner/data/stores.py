@@ -28,6 +28,7 @@ _ATTEMPTS = 10  # of each request, 25 s in all: half of them may be refused, and
 _ONE_REQUEST = 5 << 20  # bytes; pyarrow uploads in parts from 10 MB on
 _SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER = 5, 60
 _ERROR = re.compile(r"AWS Error (\w+)(?: \(HTTP status (\d+)\))?")
+_ENDPOINT = re.compile(r"(https?)://((?:[\w-]{1,63}(?:\.[\w-]{1,63})*\.?|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?)/?", re.ASCII)
 _BUSY = {
     "SLOW_DOWN", "INTERNAL_FAILURE", "SERVICE_UNAVAILABLE", "THROTTLING", "REQUEST_TIMEOUT", "NETWORK_CONNECTION",
 }  # fmt: skip
@@ -177,19 +178,19 @@ def _object_store(endpoint: str | None, *, opens_late: bool = False) -> fs.S3Fil
 
 def _address(endpoint: str) -> tuple[str, str]:
     """Scheme and host:port of an endpoint."""
-    parts = urlsplit(endpoint)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.path.strip("/"):
+    found = _ENDPOINT.fullmatch(endpoint)
+    if found is None:
         raise UsageError(f"the endpoint {redacted(endpoint)} has another form than http://127.0.0.1:9000: set it anew")
-    return parts.scheme, parts.netloc
+    return found[1], found[2]
 
 
 def _knock(endpoint: str) -> None:
     """Looks whether anything is there: the requests themselves would try for long."""
     parts = urlsplit(endpoint)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
         socket.create_connection((str(parts.hostname), port), timeout=_SECONDS_TO_CONNECT).close()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise TransientError(
             f"no store answers at {endpoint}: {error}; start it, or set the endpoint to where it is"
         ) from None

@@ -21,7 +21,7 @@ from ecner.errors import ModelError
 from ecner.labels import TagSet
 from ecner.model.config import TaggerConfig
 from ecner.model.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_lora
-from ecner.model.manifest import identity, verify
+from ecner.model.manifest import identity, is_version_name, verify
 from ecner.model.tagger import Tagger
 from ecner.model.vocabulary import END, PAD, START, UNKNOWN, WHITE_SPACE, Vocabulary
 
@@ -109,7 +109,7 @@ def base_name(folder: Path) -> str:
         name = str(_version(folder)["base"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder / VERSION} does not tell the adapter's base: {error}; export it again") from error
-    if name in {"", ".", ".."} or {"/", "\\", "\0"} & {*name}:
+    if not is_version_name(name):
         raise ModelError(f"{folder / VERSION} has {name!r} as its base: expected the name of a folder beside {folder}")
     return name
 

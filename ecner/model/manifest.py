@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 from ecner.errors import ModelError
 
 MANIFEST = "manifest.json"
+_LONGEST_NAME = 255  # bytes
 
 
 def write_manifest(folder: Path) -> str:
@@ -14,6 +16,11 @@ def write_manifest(folder: Path) -> str:
     content = _render({path.name: _digest(path) for path in _files(folder)})
     (folder / MANIFEST).write_bytes(content)
     return _identity(content)
+
+
+def is_version_name(name: str) -> bool:
+    """Whether it can name a version folder among others, and leads nowhere else."""
+    return re.fullmatch(r"\w[\w .+=-]*", name) is not None and len(name.encode()) <= _LONGEST_NAME
 
 
 def identity(folder: Path) -> str | None:

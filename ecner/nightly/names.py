@@ -34,8 +34,13 @@ class Lexicon:
         """
         try:
             loaded = yaml.safe_load(path.read_text("utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UsageError(f"cannot read the lexicon {path}: {error}") from None
+        except OSError as error:
+            raise UsageError(f"cannot read the lexicon {path}: {error.strerror}; name an existing file") from None
+        except (ValueError, yaml.YAMLError) as error:
+            # PyYAML's own message quotes the line, and another file than a lexicon may have been named
+            mark = getattr(error, "problem_mark", None)
+            where = f": line {mark.line + 1}, {getattr(error, 'problem', None)}" if mark else ""
+            raise UsageError(f"the lexicon {path} is not YAML in UTF-8{where}; mend it, or name another") from None
         names: dict[str, dict[str, str]] = {}
         problems: list[str] = []
         for entity_type, canonical, alias in _entries(path, loaded):

@@ -17,7 +17,7 @@ from ecner.data.rows import LabelledText
 from ecner.errors import DataError, RunError, UsageError
 from ecner.labels import TagSet
 from ecner.lake import Lake
-from ecner.registry import CHAMPION, SHIPPED, ModelVersion, resolve_in, training_texts
+from ecner.registry import CHAMPION, SHIPPED, ModelVersion, is_folder, resolve_in, training_texts
 from ecner.retraining.snapshot import Snapshot
 from ecner.retraining.versions import merges_exactly, models_folder, save_base, save_version
 from ecner.training.run import Job, run_training
@@ -134,7 +134,7 @@ def base_model(settings: Settings) -> tuple[str, ModelVersion | None]:
         ModelError: the version's folder is not what it was.
     """
     ref = settings.train.base
-    if ref not in {SHIPPED, CHAMPION} and Path(ref).is_dir() and not is_tagger(Path(ref)):
+    if ref not in {SHIPPED, CHAMPION} and is_folder(ref) and not is_tagger(Path(ref)):
         return ref, None
     try:
         model = resolve_in(settings.warehouse_at, ref, settings.lake)

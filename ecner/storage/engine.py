@@ -13,6 +13,7 @@ from sqlalchemy.pool import NullPool
 from ecner.config import redacted
 from ecner.errors import RunError, TransientError, UsageError
 
+_LONGEST_NAME = 63  # bytes, on PostgreSQL
 _BUSY_SECONDS = 120  # that one waits for another who writes
 _CACHE_KIB = 65_536  # of an SQLite connection: rows of a night go to many pages of its indexes
 _BEGIN = "sqlite_begin"
@@ -53,6 +54,10 @@ def parse_url(url: str, schema: str | None, setting: str = "warehouse.url") -> s
         ) from None
     if parsed.get_backend_name() == "sqlite":
         _check_sqlite(parsed, schema, setting)
+    elif "@" in f"{parsed.host}{parsed.database}":  # a part of a password, which the server's messages would tell
+        raise UsageError(f"{setting} has several @: write those in a user, password or database as %40, and / as %2F")
+    if schema is not None and len(schema.encode()) > _LONGEST_NAME:  # PostgreSQL would cut it, and name another one
+        raise UsageError(f"warehouse.schema is longer than {_LONGEST_NAME} bytes: shorten it")
     # SQLAlchemy 2.0 would look for psycopg2.
     return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
 
@@ -74,16 +79,20 @@ def open_engine(url: sa.URL) -> sa.Engine:
     """An engine that keeps no connection open: transactions are few, and workers are forked between them.
 
     Raises:
-        UsageError: the driver is not installed.
+        UsageError: the driver is not installed, or of another kind than ours.
     """
     is_sqlite = url.get_backend_name() == "sqlite"
     try:
         engine = sa.create_engine(url, poolclass=NullPool, hide_parameters=True, connect_args=_connect_args(url))
+    except sa.exc.ArgumentError as error:
+        raise UsageError(f"{redacted(str(url))} asks for what SQLAlchemy does not know: {error}; take it out") from None
     except ModuleNotFoundError as error:
         raise UsageError(
             f"the driver of {url.drivername} is not installed ({error.name}); "
             "for PostgreSQL: pip install 'ecner[postgres]'"
         ) from None
+    if engine.dialect.is_async:
+        raise UsageError(f"{url.drivername} is a driver for asyncio: expected another, such as postgresql+psycopg")
     if is_sqlite:
         _take_over_transactions(engine)
     elif engine.dialect.name == "postgresql":

@@ -147,7 +147,9 @@ def _try_query(connection: sa.Connection, query: str) -> tuple[sa.FromClause, Ty
     text = query.strip().rstrip(";").replace(":", r"\:")  # no parameters
     rows_from = sa.text(f"\n{text}\n").columns().subquery("reviews")
     try:
-        result = connection.execute(sa.select(sa.text("*")).select_from(rows_from).where(sa.false()))
+        tried = sa.select(sa.text("*")).select_from(rows_from).where(sa.false())
+        # by a cursor on the server, which takes one statement: else psycopg would run what follows a semicolon
+        result = connection.execute(tried.execution_options(stream_results=True))
         described = result.cursor.description if result.cursor else ()
     except sa.exc.DBAPIError as error:
         if error.connection_invalidated:

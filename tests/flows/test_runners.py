@@ -51,11 +51,7 @@ def on_ray(tmp_path_factory, server, model, postgresql_server):
     folder = tmp_path_factory.mktemp("ray")
     settled(folder, model, shards=4, runner="ray", workers=2)
     url = make_url(postgresql_server.url()).set(password=f"{MARK}-pg").render_as_string(hide_password=False)
-    engine = create_engine(postgresql_server.admin.set(drivername="postgresql+psycopg"))
-    pl.read_parquet(folder / "reviews.parquet").write_database("raw", engine, if_table_exists="replace")
-    with engine.begin() as connection:
-        connection.exec_driver_sql("grant select on raw to public")
-    engine.dispose()
+    fill(postgresql_server, pl.read_parquet(folder / "reviews.parquet"))
     with tempfile.TemporaryDirectory(prefix="ray-") as logs:  # Ray's sockets need a short path
         done = night(
             folder,
@@ -73,6 +69,19 @@ def on_ray(tmp_path_factory, server, model, postgresql_server):
             PREFECT_LOGGING_ROOT_LEVEL="DEBUG",
         )
         yield done, Path(logs)
+
+
+def fill(server, reviews):
+    """Makes a table of the reviews, which everybody may read."""
+    types = {pl.Float64: "double precision", pl.Datetime: "timestamptz"}
+    columns = ", ".join(f"{name} {types.get(type(dtype), 'text')}" for name, dtype in reviews.schema.items())
+    values = ", ".join(f"%({name})s" for name in reviews.columns)
+    engine = create_engine(server.admin.set(drivername="postgresql+psycopg"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"create table raw ({columns})")
+        connection.exec_driver_sql(f"insert into raw values ({values})", reviews.to_dicts())  # noqa: S608
+        connection.exec_driver_sql("grant select on raw to public")
+    engine.dispose()
 
 
 @pytest.fixture(scope="module")
