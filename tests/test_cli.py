@@ -11,8 +11,11 @@ import pytest
 import typer
 
 from ecner import cli, registry
+from ecner.config import load_settings
 from ecner.data.corpus import read_corpus
 from ecner.model.checkpoint import Checkpoint
+from ecner.nightly.run import prepare
+from ecner.nightly.scope import Selection
 from tests.commands import ROOT, complaint, ended, invoke, is_empty, spawn
 from tests.tiny import tiny
 
@@ -457,3 +460,37 @@ def test_query_describes_a_view_without_a_warehouse(here):
     assert is_empty(here)
     assert invoke("query", "--describe", "nothing").exit_code == 2
     assert "expected one of the two" in complaint(invoke("query"))
+
+
+def test_forget_takes_a_review_out_and_keeps_it_out(here, files, model, monkeypatch):
+    monkeypatch.setenv("ECNER_MODEL__REF", str(model))
+    monkeypatch.setenv("ECNER_SOURCE__URI", str(files / "reviews.parquet"))
+    ids = "select review_id from review_coverage order by review_id"
+
+    def covered():
+        rows = json.loads(invoke("query", ids, "--format", "json").stdout)
+        return [row["review_id"] for row in rows]
+
+    invoke("extract")
+    assert covered() == ["1", "3", "4"]
+    result = invoke("forget", "3")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("forgotten: days computed anew: ")
+    assert covered() == ["1", "4"]
+    assert invoke("extract").exit_code == 0
+    assert covered() == ["1", "4"]
+
+
+def test_a_held_lease_ends_with_status_1_and_a_runner_is_for_flows(here, files, model, monkeypatch):
+    monkeypatch.setenv("ECNER_MODEL__REF", str(model))
+    monkeypatch.setenv("ECNER_SOURCE__URI", str(files / "reviews.parquet"))
+    monkeypatch.setenv("ECNER_RUN__RUNNER", "ray")
+    night = prepare(load_settings(), Selection())
+    with night.ledger():
+        held = invoke("extract")
+    assert held.exit_code == 1
+    assert f"is held by the run {night.run_id}" in held.stderr
+    assert held.stderr.count("\n") == 2  # the one about the runner, and the error
+    done = invoke("extract")
+    assert done.exit_code == 0
+    assert done.stderr.startswith("run.runner is ray, for python -m flows.extract: this reads here\n")

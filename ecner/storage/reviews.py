@@ -149,8 +149,8 @@ def _try_query(connection: sa.Connection, query: str) -> tuple[sa.FromClause, Ty
     try:
         tried = sa.select(sa.text("*")).select_from(rows_from).where(sa.false())
         # by a cursor on the server, which takes one statement: else psycopg would run what follows a semicolon
-        result = connection.execute(tried.execution_options(stream_results=True))
-        described = result.cursor.description if result.cursor else ()
+        with connection.execute(tried.execution_options(stream_results=True)) as result:
+            described = result.cursor.description if result.cursor else ()
     except sa.exc.DBAPIError as error:
         if error.connection_invalidated:
             raise

@@ -41,11 +41,17 @@ def never(tmp_path_factory, model):
         return read_tables(*settings.warehouse_at)
 
 
+@pytest.fixture
+def place_of_nights(server, model, never):
+    return server, model, never
+
+
 @pytest.mark.parametrize("shards", [1, 16])
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 @pytest.mark.parametrize("runner", ["local", "ray", "dask"])
-def test_every_runner_on_every_database(runner, database, shards, new_place, server, never, tmp_path):
-    settled(tmp_path, train_tiny(tmp_path / "tiny"), shards=shards, runner=runner)
+def test_every_runner_on_every_database(runner, database, shards, new_place, place_of_nights, tmp_path):
+    server, model, never = place_of_nights
+    settled(tmp_path, model, shards=shards, runner=runner)
     url, schema = new_place(database)
     variables = {"ECNER_WAREHOUSE__URL": url} | ({"ECNER_WAREHOUSE__SCHEMA": schema} if schema else {})
     assert_equal_tables(night(tmp_path, server, "--config", CONFIG, **variables).tables(), never, but=LEDGER)
