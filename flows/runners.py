@@ -38,8 +38,7 @@ def check_runner(settings: Settings) -> None:
         raise UsageError(f"run.runner is {run.runner}, which is not installed: pip install 'ecner[{run.runner}]'")
     if run.address is None:
         return
-    address = run.address.get_secret_value()
-    if urlsplit(address if "://" in address else f"//{address}").hostname not in _HERE and not PREFECT_API_URL.value():
+    if _host(run.address.get_secret_value()) not in _HERE and not PREFECT_API_URL.value():
         raise UsageError(
             "run.address names a cluster elsewhere, whose workers cannot reach a Prefect server that is started here: "
             "set PREFECT_API_URL to one that they can"
@@ -49,6 +48,13 @@ def check_runner(settings: Settings) -> None:
             f"lake.uri is {settings.lake.uri}, and workers of a cluster do not run in this folder: expected s3://, or "
             "the absolute path of a folder that all of them share"
         )
+
+
+def _host(address: str) -> str | None:
+    try:
+        return urlsplit(address if "://" in address else f"//{address}").hostname
+    except ValueError:
+        raise UsageError("run.address has another form than ray://host:10001 or tcp://host:8786: set it anew") from None
 
 
 def open_runner(settings: Settings, shards: int) -> AbstractContextManager[Runner]:

@@ -40,7 +40,7 @@ class Lexicon:
             # PyYAML's own message quotes the line, and another file than a lexicon may have been named
             mark = getattr(error, "problem_mark", None)
             where = f": line {mark.line + 1}, {getattr(error, 'problem', None)}" if mark else ""
-            raise UsageError(f"the lexicon {path} is not YAML in UTF-8{where}; mend it, or name another") from None
+            raise UsageError(f"cannot read the lexicon {path}: it is not YAML in UTF-8{where}; mend it") from None
         names: dict[str, dict[str, str]] = {}
         problems: list[str] = []
         for entity_type, canonical, alias in _entries(path, loaded):

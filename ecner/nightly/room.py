@@ -10,8 +10,8 @@ from ecner.storage.transaction import Reader
 from ecner.storage.warehouse import Warehouse
 
 # Measured on real reviews (tests.bench.scale), with something to spare.
-_LAKE_BYTES_A_ROW = 400
-_WAREHOUSE_BYTES_A_ROW = 3_000
+_LAKE_BYTES_A_ROW = 200
+_WAREHOUSE_BYTES_A_ROW = 2_000  # half of it is the log of the one transaction
 _SPARE = 200_000_000
 
 

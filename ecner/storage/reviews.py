@@ -107,6 +107,8 @@ def open_reviews(settings: SourceSettings) -> DatabaseSource:
         raise UsageError(
             f"source.uri is {redacted(settings.location)}: there is no such database; name an existing one"
         )
+    if url.get_backend_name() == "postgresql":  # whatever the URL names: its cursors on the server take one statement
+        url = url.set(drivername="postgresql+psycopg")
     if not settings.table and not settings.query:
         raise UsageError("source.uri is a database: expected source.table or source.query; set one of them")
     with _connect(url) as connection:
@@ -145,10 +147,12 @@ def _find_table(connection: sa.Connection, table: str) -> tuple[sa.FromClause, T
 def _try_query(connection: sa.Connection, query: str) -> tuple[sa.FromClause, Types]:
     """The query as a subquery: so it is one SELECT, whatever it holds."""
     text = query.strip().rstrip(";").replace(":", r"\:")  # no parameters
+    if ";" in text and connection.dialect.name not in {"sqlite", "postgresql"}:  # others may run what follows it
+        raise UsageError("source.query holds a semicolon: expected one SELECT; such text can come from a view")
     rows_from = sa.text(f"\n{text}\n").columns().subquery("reviews")
     try:
         tried = sa.select(sa.text("*")).select_from(rows_from).where(sa.false())
-        # by a cursor on the server, which takes one statement: else psycopg would run what follows a semicolon
+        # by a cursor on the server, which takes one statement: another would run what follows a semicolon
         with connection.execute(tried.execution_options(stream_results=True)) as result:
             described = result.cursor.description if result.cursor else ()
     except sa.exc.DBAPIError as error:
