@@ -72,24 +72,29 @@ def _folder_or_s3(uri: str) -> str:
     return uri
 
 
+def has_long_name(path: str) -> bool:
+    """Whether a part of a path is longer than disks take: to look at it would be an error of the system."""
+    return any(len(part.encode(errors="replace")) > _LONGEST_NAME for part in path.split("/"))
+
+
 def _that_may_exist(path: _Path) -> _Path:
-    """Every look at another one would be an error of the system."""
     text = path.get_secret_value() if isinstance(path, SecretStr) else str(path)
-    if "://" not in text and any(len(os.fsencode(part)) > _LONGEST_NAME for part in text.split("/")):
+    if "://" not in text and has_long_name(text):
         raise ValueError(f"a part of the path is longer than {_LONGEST_NAME} bytes: expected one that a disk takes")
     return path
 
 
-def _holds_nul(value: object) -> bool:
+def _holds_no_text(value: object) -> bool:
+    """Whether there is a NUL anywhere, or what is not UTF-8: no database and no system takes it in a name."""
     match value:
         case SecretStr():
-            return "\0" in value.get_secret_value()
+            return _holds_no_text(value.get_secret_value())
         case str() | Path():
-            return "\0" in str(value)
+            return re.search("[\0\ud800-\udfff]", str(value)) is not None
         case Mapping():
-            return any(map(_holds_nul, (*value.keys(), *value.values())))
+            return any(map(_holds_no_text, (*value.keys(), *value.values())))
         case tuple():
-            return any(map(_holds_nul, value))
+            return any(map(_holds_no_text, value))
     return False
 
 
@@ -142,10 +147,9 @@ class Section(BaseModel):
 
     @field_validator("*")
     @classmethod
-    def _holds_no_nul(cls, value: Any) -> Any:
-        """No name, path or text of any database or system may hold one."""
-        if _holds_nul(value):
-            raise ValueError("there is a NUL in it: remove it")
+    def _holds_text(cls, value: Any) -> Any:
+        if _holds_no_text(value):
+            raise ValueError("it holds a NUL, or what is not UTF-8: remove it")
         return value
 
 

@@ -66,7 +66,7 @@ def forget(settings: Settings, review_id: str) -> Forgotten:
         with warehouse.connect() as reader:
             texts = reader.read("tombstones", where={"kind": FORGOTTEN_TEXT})["hash"]
         snapshots = clean(settings.lake, frozenset(texts))
-        write_copies(warehouse, lake, lease.check)
+        write_copies(warehouse, lake, lease)
     return Forgotten(tuple(sorted(days)), snapshots)
 
 

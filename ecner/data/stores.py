@@ -28,6 +28,7 @@ _ATTEMPTS = 10  # of each request, 25 s in all: half of them may be refused, and
 _ONE_REQUEST = 5 << 20  # bytes; pyarrow uploads in parts from 10 MB on
 _SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER = 5, 60
 _ERROR = re.compile(r"AWS Error (\w+)(?: \(HTTP status (\d+)\))?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # which the answers of a store, in XML, cannot hold
 _ENDPOINT = re.compile(r"(https?)://((?:[\w-]{1,63}(?:\.[\w-]{1,63})*\.?|\[[0-9a-fA-F:.]+\])(?::\d{1,5})?)/?", re.ASCII)
 _BUSY = {
     "SLOW_DOWN", "INTERNAL_FAILURE", "SERVICE_UNAVAILABLE", "THROTTLING", "REQUEST_TIMEOUT", "NETWORK_CONNECTION",
@@ -135,7 +136,11 @@ def open_store(uri: str, endpoint: str | None = None) -> Store:
             raise UsageError(f"{redacted(uri)} is no store: expected a folder, or s3://bucket/folder")
         return Store(str(Path(uri).absolute()))
     parts = uri.removeprefix(_S3).rstrip("/").split("/")
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", parts[0], re.ASCII) or {"", ".", ".."} & {*parts}:
+    if (
+        not re.fullmatch(r"[A-Za-z0-9][\w.-]*", parts[0], re.ASCII)
+        or {"", ".", ".."} & {*parts}
+        or _CONTROL.search(uri)
+    ):
         raise UsageError(
             f"{redacted(uri)} is no store: expected s3://bucket/folder, and credentials in AWS's own places, such as "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

@@ -5,15 +5,17 @@ after the commit, and what a killed run has left to do, the next one does.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
 import polars as pl
 import pyarrow.parquet as pq
 
+from ecner.errors import LeaseError
 from ecner.lake import Lake
 from ecner.schema import TABLES
+from ecner.storage.lease import Lease
 from ecner.storage.transaction import Reader
 from ecner.storage.warehouse import Warehouse
 
@@ -22,7 +24,7 @@ COPIED = ("mentions", "review_coverage", "entity_daily", "entity_pairs_daily")
 _BY = "review_date"
 
 
-def write_copies(warehouse: Warehouse, lake: Lake, check: Callable[[], None] = lambda: None) -> int:
+def write_copies(warehouse: Warehouse, lake: Lake, lease: Lease) -> int:
     """Brings the copies up to date, in folders as other programs expect them: tables/TABLE/review_date=DAY/.
 
     A lake that has none at all, as it is new or somebody removed them, gets those of all days. Returns the number of
@@ -31,9 +33,10 @@ def write_copies(warehouse: Warehouse, lake: Lake, check: Callable[[], None] = l
     Args:
         warehouse: the truth.
         lake: where the copies go.
-        check: is called before each day, and raises where they are no longer this run's to write.
+        lease: of the run.
 
     Raises:
+        LeaseError: another run has taken over, and copies what is left.
         RunError: the warehouse or the lake failed; what is not done stays marked.
     """
     if not lake.entries(FOLDER):
@@ -42,13 +45,24 @@ def write_copies(warehouse: Warehouse, lake: Lake, check: Callable[[], None] = l
     with warehouse.connect() as reader:
         stale = reader.read("stale_copies", order_by=[_BY])[_BY]
     for day in stale:
-        check()
+        lease.check()
         with warehouse.connect() as reader:
             for table in COPIED:
                 _copy(reader, lake, table, day)
-        with warehouse.begin() as transaction:
-            transaction.delete("stale_copies", _BY, pl.Series([day]))
+        _clear_mark(warehouse, lease, day)
     return len(stale)
+
+
+def _clear_mark(warehouse: Warehouse, lease: Lease, day: date) -> None:
+    """A day is done, unless a run that has taken over meanwhile may have written its copy first."""
+    mark = pl.Series(_BY, [day])
+    try:
+        with warehouse.begin() as transaction, lease.held(transaction):
+            transaction.delete("stale_copies", _BY, mark)
+    except LeaseError:
+        with warehouse.begin() as transaction:
+            transaction.append_missing("stale_copies", mark.to_frame())
+        raise
 
 
 def _all_days(reader: Reader) -> set[date]:

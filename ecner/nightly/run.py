@@ -30,6 +30,8 @@ from ecner.schema import TABLES
 from ecner.storage.lease import Lease
 from ecner.storage.warehouse import Warehouse
 
+_EARLY = 3  # attempts while somebody may be waiting to see whether the settings are right
+
 
 @dataclass(frozen=True)
 class Night:
@@ -81,8 +83,9 @@ class Night:
             retried(lambda: self._publish(plan, readings))
         lake = Lake.open(self.settings.lake)
         with self.watch.on("copies"):
-            retried(lambda: write_copies(self.warehouse, lake, self.lease.check))
-        tidy(self.warehouse, lake, datetime.now(UTC) - timedelta(days=self.settings.lake.keep_days))
+            retried(lambda: write_copies(self.warehouse, lake, self.lease))
+        kept = timedelta(days=self.settings.lake.keep_days)
+        retried(lambda: tidy(self.warehouse, lake, datetime.now(UTC) - kept))
 
     def report(self, plan: Plan, extracted: Sequence[Extracted]) -> Report:
         """Stage 4: what was found, what was rejected, how fast."""
@@ -152,16 +155,16 @@ def prepare(settings: Settings, selection: Selection) -> Night:
         TransientError: a store or a database does not answer.
         ModelError: the model's folder is not one.
     """
-    model = resolve_in(settings.warehouse_at, settings.model.ref, settings.lake)
+    model = retried(lambda: resolve_in(settings.warehouse_at, settings.model.ref, settings.lake), attempts=_EARLY)
     _pinned(settings, model)
     _check_thresholds(settings.model, model)
-    Lake.open(settings.lake).check()
+    retried(Lake.open(settings.lake).check, attempts=_EARLY)
     run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
     warehouse = Warehouse(*settings.warehouse_at)
     return Night(
         settings=settings,
         selection=selection,
-        source=open_source(settings.source),
+        source=retried(lambda: open_source(settings.source), attempts=_EARLY),
         warehouse=warehouse,
         rules=Rules.of(settings.model),
         run_id=run_id,

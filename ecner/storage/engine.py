@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from ecner.config import redacted
+from ecner.config import has_long_name, redacted
 from ecner.errors import RunError, TransientError, UsageError
 
 _LONGEST_NAME = 63  # bytes, on PostgreSQL
@@ -64,7 +64,7 @@ def parse_url(url: str, schema: str | None, setting: str = "warehouse.url") -> s
 
 def _check_sqlite(url: sa.URL, schema: str | None, setting: str) -> None:
     is_path = url.database and url.database != ":memory:" and not url.database.startswith("file:")
-    if not is_path or url.host or url.username:
+    if not is_path or url.host or url.username or has_long_name(str(url.database)):
         raise UsageError(f"{setting} is {redacted(str(url))}: expected a file, as in sqlite:///folder/warehouse.db")
     if schema is not None:
         raise UsageError(f"warehouse.schema is {schema!r}, but SQLite has no schemas: leave it unset")

@@ -7,9 +7,11 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from ecner.nightly import run
-from ecner.nightly.copies import COPIED, write_copies
+from ecner.errors import LeaseError
+from ecner.nightly import copies
+from ecner.nightly.copies import COPIED
 from ecner.schema import TABLES
+from ecner.storage.lease import Lease
 from tests.nightly.house import House
 from tests.nightly.reviews import make_reviews, write
 
@@ -53,21 +55,37 @@ def house(tmp_path, model):
 
 
 def test_what_a_stopped_run_left_is_mended_by_the_next(house, source, tmp_path, monkeypatch):
-    def half(warehouse, lake, check):
-        write_copies(warehouse, lake, stop)
-
-    def stop():
+    def stop(lease):
         if len(house.lake.names("tables/mentions")) == 3:
             raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "write_copies", half)
+        patch.setattr(Lease, "check", stop)
         with pytest.raises(ZeroDivisionError):
             house.night(source)
-    assert len(house.read("stale_copies")) == 6
+    assert len(house.read("stale_copies")) == 7
     assert house.read("extraction_runs")["status"].to_list() == ["succeeded"]
     house.night(write(tmp_path / "nothing new.parquet", make_reviews(1)))
     assert_copied(house)
+
+
+def test_a_run_that_is_overtaken_while_it_copies_leaves_the_day_to_the_next(house, source, tmp_path, monkeypatch):
+    """What it had read of the day may be older than what the other run has written meanwhile."""
+    copy, done = copies._copy, []
+
+    def overtaken(reader, lake, table, day):
+        copy(reader, lake, table, day)
+        if not done and table == COPIED[-1]:
+            done.append(day)
+            with house.warehouse.begin() as transaction:  # as after a long silence
+                transaction.update("leases", {}, {"holder": "another", "token": 99, "process": None})
+                transaction.delete("stale_copies", "review_date", house.read("stale_copies")["review_date"])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(copies, "_copy", overtaken)
+        with pytest.raises(LeaseError):
+            house.night(source)
+    assert house.read("stale_copies")["review_date"].to_list() == done
 
 
 def test_a_lake_without_copies_gets_those_of_all_days(house, source):
