@@ -14,7 +14,7 @@ from ecner.config import Settings
 from ecner.data.hashes import hash_texts
 from ecner.errors import UsageError
 from ecner.lake import Lake
-from ecner.nightly.copies import write_copies
+from ecner.nightly.copies import claim, copies_folder, write_copies
 from ecner.nightly.publish import recompute, take_out
 from ecner.nightly.tidy import READINGS, RUNS
 from ecner.nightly.tombstones import DELETED, FORGOTTEN, FORGOTTEN_TEXT, bury, lift
@@ -35,11 +35,11 @@ class Forgotten:
     def to_text(self) -> str:
         """Plain text for a terminal; the id stays out of logs."""
         days = f"days computed anew: {', '.join(map(str, self.days))}" if self.days else "it was not in the tables"
-        labels = f"; {self.snapshots} label snapshot(s) cleaned, and the trainings' folders" if self.snapshots else ""
+        labels = f"; {self.snapshots} label snapshot(s) cleaned" if self.snapshots else ""
         return (
             f"forgotten: {days}{labels}\n"
             "its tombstone, a hash, keeps it out of every later run and retrain; its source, label files of your own, "
-            "backups and Prefect's artifacts are yours to clean"
+            "backups, Prefect's artifacts and, of a lake on s3://, lake.cache on other machines are yours to clean"
         )
 
 
@@ -59,6 +59,9 @@ def forget(settings: Settings, review_id: str) -> Forgotten:
     retried(warehouse.migrate)
     holder = f"forget-{secrets.token_hex(4)}"
     with Lease(warehouse, holder, settings.run.lease_seconds, wait_seconds=settings.run.wait_seconds) as lease:
+        copies = copies_folder(settings)
+        with warehouse.begin() as transaction:
+            claim(transaction, lake, copies)
         former = _texts_in_runs(lake, review_id)
         days = retried(lambda: _take_out(warehouse, lease, review_id, former))
         for folder in (RUNS, READINGS):  # of closed runs, and what can be read again
@@ -66,7 +69,7 @@ def forget(settings: Settings, review_id: str) -> Forgotten:
         with warehouse.connect() as reader:
             texts = reader.read("tombstones", where={"kind": FORGOTTEN_TEXT})["hash"]
         snapshots = clean(settings.lake, frozenset(texts))
-        write_copies(warehouse, lake, lease)
+        retried(lambda: write_copies(warehouse, lake, copies, lease))
     return Forgotten(tuple(sorted(days)), snapshots)
 
 

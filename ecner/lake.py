@@ -120,7 +120,7 @@ class Lake:
 
     def write(self, name: str, frame: pl.DataFrame) -> str:
         """Writes a frame as Parquet; returns its name."""
-        with self._new_file(name) as path:
+        with self.new_file(name) as path:
             try:
                 frame.write_parquet(path)
             except pl.exceptions.ComputeError as error:  # as it calls what the system said
@@ -129,7 +129,7 @@ class Lake:
 
     def write_bytes(self, name: str, content: bytes) -> str:
         """Writes a file's content; returns its name."""
-        with self._new_file(name) as path:
+        with self.new_file(name) as path:
             path.write_bytes(content)
         return name
 
@@ -138,7 +138,7 @@ class Lake:
         if self.folder is None:
             self._upload(path, name)
         else:
-            with self._new_file(name) as unfinished:
+            with self.new_file(name) as unfinished:
                 shutil.copyfile(path, unfinished)
         return name
 
@@ -174,6 +174,12 @@ class Lake:
             elif kind is not fs.FileType.NotFound:
                 files.delete_file(path)
 
+    def sweep(self, folder: str) -> None:
+        """Removes what writers that were killed have left unfinished below a folder; nobody may be writing there."""
+        for name, info in self._below(folder):
+            if info.is_file and _is_hidden(name):
+                self.remove(name)
+
     @patiently
     def _below(self, folder: str) -> list[tuple[str, fs.FileInfo]]:
         """What lies in a folder by its name; what somebody else has put there under none of ours is passed over."""
@@ -183,7 +189,7 @@ class Lake:
         return [(name, info) for info in found if _is_name(name := self._name(info))]
 
     @contextmanager
-    def _new_file(self, name: str) -> Iterator[Path]:
+    def new_file(self, name: str) -> Iterator[Path]:
         """A path to write to; what stands there in the end takes the name."""
         own = _checked(name)
         with self._explaining("write", name):

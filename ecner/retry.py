@@ -9,7 +9,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from ecner.errors import TransientError
 
 _log = logging.getLogger(__name__)
-_ATTEMPTS = 6
+_ATTEMPTS = 4
 _LONGEST_SECONDS = 30.0
 _Result = TypeVar("_Result")
 

@@ -306,6 +306,8 @@ TABLES: Mapping[str, Table] = {
             Column("expires_at", "time"),
             _nullable("process"),
         ),
+        # What is true of the warehouse itself: its id, by which a lake knows whose copies it holds.
+        _table("warehouse_facts", _key("name"), *_text("value")),
         # Days whose copies in the lake are older than the tables.
         _table("stale_copies", _key("review_date", "date")),
         # Days with reviews and a week to either side, so that the week before a covered week is always there.

@@ -12,7 +12,7 @@ from ecner.storage.warehouse import Warehouse
 Tables = Mapping[str, pl.DataFrame]
 # created_at of a review is a fact of it; that of a model version is when it was entered.
 _OF_A_RUN = {"model_versions": ["created_at"], "tombstones": ["removed_at"]}
-_NOT_OF_THE_DATA = {"leases", "stale_copies"}
+_NOT_OF_THE_DATA = {"leases", "stale_copies", "warehouse_facts"}
 
 
 def read_tables(url: str, schema: str | None = None) -> Tables:

@@ -50,7 +50,7 @@ _HINTS = {
 
 patiently = retry(
     retry=retry_if_exception_type(TransientError),
-    stop=stop_after_attempt(5) | stop_after_delay(60),
+    stop=stop_after_attempt(4) | stop_after_delay(30),
     wait=wait_random_exponential(multiplier=0.5, max=10),
     reraise=True,
 )

@@ -1,6 +1,6 @@
 """Spread a source over buckets of review ids on disk, so that each can be settled in memory on its own."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from ecner.nightly.stopwatch import Stopwatch
 
 HASHED = pl.Schema({**ROWS, "text_hash": pl.String()})
 _ROWS_A_BUCKET, _BYTES_A_BUCKET = 50_000, 64_000_000
-_BUCKETS_OF_UNKNOWN = 64  # of a source that cannot tell its size
+_BUCKETS_OF_UNKNOWN = 256  # of a source that cannot tell its size, and has filled the buffer
 _BYTES_AT_ONCE = 64_000_000  # of rows that are held before they are written
 _ROWS_AT_ONCE = 100_000  # of rejections, likewise
 
@@ -26,10 +26,13 @@ class Spread:
 
     rejected: dict[str, int] = field(default_factory=dict)
     watermark: datetime | None = None
+    buckets: int = 0
 
 
-def bucket_count(source: Source, at_least: int) -> int:
-    """How many buckets keep each of them small."""
+def _bucket_count(source: Source, at_least: int, *, is_all: bool) -> int:
+    """How many buckets keep each of them small; ``is_all``: the source has ended before the buffer was full."""
+    if is_all:
+        return at_least
     rows, size = source.rows(), source.size()
     if rows is None:
         return max(at_least, _BUCKETS_OF_UNKNOWN)
@@ -39,8 +42,8 @@ def bucket_count(source: Source, at_least: int) -> int:
 def spread(
     source: Source,
     files: RunFiles,
-    buckets: int,
     *,
+    at_least: int,
     since: datetime | None,
     time_zone: str,
     forgotten: Collection[str],
@@ -51,14 +54,15 @@ def spread(
     Args:
         source: what to read.
         files: where to write: pieces of ``rows``, and ``rejected``.
-        buckets: how many.
+        at_least: number of buckets, of which a large source gets more.
         since: rows before this watermark are left out; those without one are not.
         time_zone: of times without one.
         forgotten: hashes of ids whose rows are rejected, and written nowhere.
         watch: counts ``read``, ``check``, ``hash`` and ``write``.
     """
     found, first_row = Spread(), 0
-    rows, rejected = _Buffer(files, "rows", buckets), _Rejections(files, found)
+    rows = _Buffer(files, "rows", lambda is_all: _bucket_count(source, at_least, is_all=is_all))
+    rejected = _Rejections(files, found)
     for batch in watch.each("read", source.batches(since)):
         with watch.on("check"):
             checked = _since(check(batch, first_row=first_row, time_zone=time_zone), since)
@@ -71,8 +75,9 @@ def spread(
             rows.add(hashed)
             rejected.add(checked.rejected)
     with watch.on("write"):
-        rows.flush()
+        rows.flush(is_all=True)
         rejected.flush()
+    found.buckets = rows.buckets
     return found
 
 
@@ -110,8 +115,9 @@ def _without(checked: Checked, forgotten: Collection[str]) -> Checked:
 class _Buffer:
     """Rows on their way to the buckets: written when there are many, so that pieces are few."""
 
-    def __init__(self, files: RunFiles, kind: str, buckets: int) -> None:
-        self._files, self._kind, self._buckets = files, kind, buckets
+    def __init__(self, files: RunFiles, kind: str, count: Callable[[bool], int]) -> None:
+        self._files, self._kind, self._count = files, kind, count
+        self.buckets = 0
         self._held: list[pl.DataFrame] = []
         self._bytes = self._pieces = 0
 
@@ -121,14 +127,15 @@ class _Buffer:
         if self._bytes >= _BYTES_AT_ONCE:
             self.flush()
 
-    def flush(self) -> None:
+    def flush(self, *, is_all: bool = False) -> None:
+        self.buckets = self.buckets or self._count(is_all)
         for bucket, part in self._parts():
             self._files.add(self._kind, bucket, self._pieces, part)
         self._held, self._bytes = [], 0
         self._pieces += 1
 
     def _parts(self) -> Iterator[tuple[int, pl.DataFrame]]:
-        numbers = pl.col("review_id").hash(seed=0) % self._buckets
+        numbers = pl.col("review_id").hash(seed=0) % self.buckets
         rows = pl.concat([HASHED.to_frame(), *self._held]).with_columns(bucket=numbers)
         for (bucket,), part in rows.partition_by("bucket", as_dict=True, include_key=False).items():
             yield int(bucket), part

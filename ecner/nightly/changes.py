@@ -42,8 +42,10 @@ _KNOWN = ("review_id", *_FACTS, "fingerprint", "model_version")
 class Planned:
     """What buckets came to: counts of rows, and names of files; ``rejected_files`` maps to their numbers of rows."""
 
+    settled: int = 0  # of all dates
     accepted: int = 0
     deleted: int = 0
+    changes: int = 0
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     rejected_files: dict[str, int] = field(default_factory=dict)
@@ -60,8 +62,10 @@ class Planned:
 
     def __add__(self, other: "Planned") -> "Planned":
         return Planned(
+            self.settled + other.settled,
             self.accepted + other.accepted,
             self.deleted + other.deleted,
+            self.changes + other.changes,
             self.changed + other.changed,
             self.removed + other.removed,
             self.rejected_files | other.rejected_files,
@@ -92,7 +96,9 @@ class Comparison:
         with self.watch.on("join"):
             self._write_texts(present, changed, bucket)
         return Planned(
+            settled=len(rows),
             accepted=len(present),
+            changes=len(changed),
             deleted=len(chosen) - len(present),
             changed=self._written("changed", bucket, changed.select(_cast(CHANGED))),
             removed=self._written("removed", bucket, _removed(chosen).select(_cast(REMOVED))),

@@ -4,27 +4,52 @@ The transaction in the warehouse is the truth: it marks the days that it touches
 after the commit, and what a killed run has left to do, the next one does.
 """
 
-import tempfile
-from collections.abc import Iterator
+import uuid
 from datetime import date
-from pathlib import Path
+from itertools import chain
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ecner.errors import LeaseError
+from ecner.config import Settings
+from ecner.errors import RunError, UsageError
 from ecner.lake import Lake
 from ecner.schema import TABLES
 from ecner.storage.lease import Lease
-from ecner.storage.transaction import Reader
+from ecner.storage.transaction import Reader, Transaction
 from ecner.storage.warehouse import Warehouse
 
-FOLDER = "tables"
+TABLES_FOLDER, SAMPLE_FOLDER = "tables", "sample"
+_OWNER = "warehouse.id"
 COPIED = ("mentions", "review_coverage", "entity_daily", "entity_pairs_daily")
 _BY = "review_date"
 
 
-def write_copies(warehouse: Warehouse, lake: Lake, lease: Lease) -> int:
+def copies_folder(settings: Settings) -> str:
+    """Where the copies lie: those of the shipped sample apart, as its warehouse does."""
+    return SAMPLE_FOLDER if settings.source.is_sample and settings.warehouse.url is None else TABLES_FOLDER
+
+
+def claim(transaction: Transaction, lake: Lake, folder: str) -> None:
+    """Makes sure that the copies in a lake are of this warehouse: those of another one would mix with them unseen.
+
+    Raises:
+        UsageError: they are not.
+    """
+    transaction.append_missing("warehouse_facts", pl.DataFrame({"name": ["id"], "value": [uuid.uuid4().hex]}))
+    own = transaction.read("warehouse_facts", where={"name": "id"})["value"].item()
+    name = f"{folder}/{_OWNER}"
+    if not lake.exists(name):
+        lake.write_bytes(name, own.encode())
+    elif lake.read_bytes(name) != own.encode():
+        raise UsageError(
+            f"{lake.place(folder)} holds copies of another warehouse than this: name a lake.uri of its own for each, "
+            " or remove that folder if it is of a warehouse that is no more"
+        )
+
+
+def write_copies(warehouse: Warehouse, lake: Lake, folder: str, lease: Lease) -> int:
     """Brings the copies up to date, in folders as other programs expect them: tables/TABLE/review_date=DAY/.
 
     A lake that has none at all, as it is new or somebody removed them, gets those of all days. Returns the number of
@@ -33,13 +58,15 @@ def write_copies(warehouse: Warehouse, lake: Lake, lease: Lease) -> int:
     Args:
         warehouse: the truth.
         lake: where the copies go.
+        folder: the folder of it, as ``copies_folder`` says.
         lease: of the run.
 
     Raises:
         LeaseError: another run has taken over, and copies what is left.
         RunError: the warehouse or the lake failed; what is not done stays marked.
     """
-    if not lake.entries(FOLDER):
+    lake.sweep(folder)
+    if not any(name.endswith(".parquet") for name in lake.names(folder)):
         with warehouse.begin() as transaction:
             transaction.append_missing("stale_copies", pl.DataFrame({_BY: sorted(_all_days(transaction))}))
     with warehouse.connect() as reader:
@@ -48,7 +75,7 @@ def write_copies(warehouse: Warehouse, lake: Lake, lease: Lease) -> int:
         lease.check()
         with warehouse.connect() as reader:
             for table in COPIED:
-                _copy(reader, lake, table, day)
+                _copy(reader, lake, f"{folder}/{table}/{_BY}={day}", table, day)
         _clear_mark(warehouse, lease, day)
     return len(stale)
 
@@ -59,7 +86,7 @@ def _clear_mark(warehouse: Warehouse, lease: Lease, day: date) -> None:
     try:
         with warehouse.begin() as transaction, lease.held(transaction):
             transaction.delete("stale_copies", _BY, mark)
-    except LeaseError:
+    except RunError:
         with warehouse.begin() as transaction:
             transaction.append_missing("stale_copies", mark.to_frame())
         raise
@@ -72,32 +99,22 @@ def _all_days(reader: Reader) -> set[date]:
     return days
 
 
-def _copy(reader: Reader, lake: Lake, table: str, day: date) -> None:
+def _copy(reader: Reader, lake: Lake, folder: str, table: str, day: date) -> None:
     """Writes a table's rows of a day in the order of its key, or removes the copy of a day that has none."""
     columns = [column for column in TABLES[table].polars_schema if column != _BY]  # the folder tells it
     key = [column for column in TABLES[table].key if column != _BY]
-    pages = reader.stream(table, columns=columns, where={_BY: day}, order_by=key)
-    folder = f"{FOLDER}/{table}/{_BY}={day}"
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / "part-0.parquet"
-        if _write(path, pages):
-            lake.put(path, f"{folder}/{path.name}")
-        else:
-            lake.remove(folder)
+    pages = (page for page in reader.stream(table, columns=columns, where={_BY: day}, order_by=key) if len(page))
+    first = next(pages, None)
+    if first is None:
+        lake.remove(folder)
+        return
+    with lake.new_file(f"{folder}/part-0.parquet") as path:
+        schema = _arrow(first).schema
+        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+            for page in chain([first], pages):
+                writer.write_table(_arrow(page))
 
 
-def _write(path: Path, pages: Iterator[pl.DataFrame]) -> int:
-    """Writes pages to one file; returns the number of rows."""
-    rows, writer = 0, None
-    try:
-        for page in pages:
-            if page.is_empty():
-                continue
-            arrow = page.to_arrow(compat_level=pl.CompatLevel.oldest())
-            writer = writer or pq.ParquetWriter(path, arrow.schema, compression="zstd")
-            writer.write_table(arrow)
-            rows += len(page)
-    finally:
-        if writer is not None:
-            writer.close()
-    return rows
+def _arrow(page: pl.DataFrame) -> pa.Table:
+    """As programs read it that do not know of views."""
+    return page.to_arrow(compat_level=pl.CompatLevel.oldest())

@@ -9,9 +9,9 @@ import polars as pl
 from ecner.config import Settings, SourceSettings
 from ecner.errors import RunError
 from ecner.lake import Lake
-from ecner.nightly.buckets import bucket_count, latest, spread
+from ecner.nightly.buckets import latest, spread
 from ecner.nightly.changes import Comparison, Planned
-from ecner.nightly.room import check_room
+from ecner.nightly.room import check_lake, check_warehouse
 from ecner.nightly.runfiles import RunFiles
 from ecner.nightly.scope import ReadingModel, Selection
 from ecner.nightly.source import Source
@@ -82,25 +82,27 @@ def make_plan(
     watch, now = Stopwatch(), datetime.now(UTC)
     with warehouse.connect() as reader:
         low = _watermark(reader, source.name, settings.source) if selection.by_watermark else None
-        if low is None:
-            check_room(source, files.lake, warehouse, reader)
-        since = None if low is None else low - settings.source.lookback
-        buckets = bucket_count(source, settings.run.shards)
-        found = spread(
-            source,
-            files,
-            buckets,
-            since=since,
-            time_zone=settings.source.time_zone,
-            forgotten=set(reader.read("tombstones", where={"kind": FORGOTTEN}, columns=["hash"])["hash"]),
-            watch=watch,
-        )
+        forgotten = set(reader.read("tombstones", where={"kind": FORGOTTEN}, columns=["hash"])["hash"])
+    if low is None:
+        check_lake(files.lake, source)
+    found = spread(
+        source,
+        files,
+        at_least=settings.run.shards,
+        since=None if low is None else low - settings.source.lookback,
+        time_zone=settings.source.time_zone,
+        forgotten=forgotten,
+        watch=watch,
+    )
+    # a second look at the warehouse: reading a source may take longer than a server lets a transaction idle
+    with warehouse.connect() as reader:
         comparison = Comparison(reader, files, settings.run, selection, model, now, watch)
         planned = Planned(rejected_files=found.rejected)
-        for bucket in range(buckets):
+        for bucket in range(found.buckets):
             check()
             planned += comparison.of(bucket)
     _check_rejected(files, planned, settings.run.max_rejected_share)
+    check_warehouse(warehouse, planned.changes)
     with watch.on("shards"):
         shards = [files.shard(number) for number in range(settings.run.shards)]
     return Plan(
@@ -132,17 +134,22 @@ def _watermark(reader: Reader, source: str, settings: SourceSettings) -> datetim
 
 
 def _check_rejected(files: RunFiles, planned: Planned, most: float) -> None:
-    """Ends a night whose source has gone bad.
+    """Ends a night whose source has gone bad; reviews that were forgotten say nothing of it.
 
     Raises:
         RunError: names the reasons.
     """
-    if planned.rejected <= most * planned.rows:
+    if planned.rejected <= most * (planned.settled + planned.rejected):
         return
     reasons = pl.concat([files.lake.read(name)["reason"].value_counts() for name in planned.rejected_files])
-    counts = reasons.group_by("reason").agg(pl.col("count").sum()).sort("count", "reason", descending=[True, False])
-    told = ", ".join(f"{reason} {count:,}" for reason, count in counts.head(_REASONS_SHOWN).iter_rows())
+    counts = reasons.group_by("reason").agg(pl.col("count").sum()).filter(pl.col("reason") != FORGOTTEN)
+    # over all dates, as those of most rejected rows are not known
+    rejected, rows = int(counts["count"].sum()), planned.settled + int(counts["count"].sum())
+    if not rejected or rejected / rows <= most:
+        return
+    first = counts.sort("count", "reason", descending=[True, False]).head(_REASONS_SHOWN)
+    told = ", ".join(f"{reason} {count:,}" for reason, count in first.iter_rows())
     raise RunError(
-        f"{planned.rejected:,} of {planned.rows:,} rows were rejected ({told}), more than run.max_rejected_share "
+        f"{rejected:,} of {rows:,} rows were rejected ({told}), more than run.max_rejected_share "
         f"allows, {most:g}: nothing was published; mend the source, or raise the setting"
     )

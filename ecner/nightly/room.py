@@ -1,4 +1,4 @@
-"""Room on the disks: a run that cannot end for want of it should not begin."""
+"""Room on the disks: a run that cannot end for want of it should not go on."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 from ecner.errors import RunError
 from ecner.lake import Lake
 from ecner.nightly.source import Source
-from ecner.storage.transaction import Reader
 from ecner.storage.warehouse import Warehouse
 
 # Measured on real reviews (tests.bench.scale), with something to spare.
@@ -15,32 +14,34 @@ _WAREHOUSE_BYTES_A_ROW = 2_000  # half of it is the log of the one transaction
 _SPARE = 200_000_000
 
 
-def check_room(source: Source, lake: Lake, warehouse: Warehouse, reader: Reader) -> None:
-    """Compares what a whole source will take with what is free, where the disks are of this machine.
+def check_lake(lake: Lake, source: Source) -> None:
+    """Compares what the rows of a source will take with what is free, before they are read, where both can be known.
 
     Raises:
-        RunError: says where how much is missing.
+        RunError: says how much is missing.
     """
     rows = source.rows()
-    if rows is None:
+    if rows is not None:
+        _check(lake.folder, rows * _LAKE_BYTES_A_ROW, f"{rows:,} rows to plan", "lake.uri")
+
+
+def check_warehouse(warehouse: Warehouse, changes: int) -> None:
+    """Compares what new and changed reviews will take with what is free, before their texts are read.
+
+    Raises:
+        RunError: says how much is missing.
+    """
+    _check(warehouse.folder, changes * _WAREHOUSE_BYTES_A_ROW, f"{changes:,} reviews to publish", "warehouse.url")
+
+
+def _check(folder: Path | None, size: int, what: str, setting: str) -> None:
+    """On a server or an object store, there is no telling."""
+    if folder is None or size <= _SPARE:
         return
-    new = max(0, rows - reader.count("review_coverage"))
-    needs = [(lake.folder, rows * _LAKE_BYTES_A_ROW), (warehouse.folder, new * _WAREHOUSE_BYTES_A_ROW)]
-    by_disk: dict[int, tuple[Path, int]] = {}
-    for folder, size in needs:
-        if folder is not None:
-            there = _existing(folder)
-            disk = there.stat().st_dev
-            by_disk[disk] = (there, by_disk.get(disk, (there, 0))[1] + size)
-    for folder, size in by_disk.values():
-        free = shutil.disk_usage(folder).free
-        if size > _SPARE and free < size + _SPARE:
-            raise RunError(
-                f"{rows:,} rows need about {size / 1e9:.1f} GB at {folder}, where {free / 1e9:.1f} GB are free: make "
-                "room, name other places with lake.uri and warehouse.url, or take the dates in parts with --from, --to"
-            )
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or where it will be made."""
-    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < size + _SPARE:
+        raise RunError(
+            f"{what} need about {size / 1e9:.1f} GB at {there}, where {free / 1e9:.1f} GB are free: make room, or name "
+            f"another place with {setting}"
+        )

@@ -167,15 +167,18 @@ def _rules(frame: pl.DataFrame) -> Iterator[_Rule]:
     yield _Rule("null_text", text.is_null() & is_kept, pl.lit("text is null"))
     white = pl.format("text is {} character(s) of white space", text.str.len_chars())
     yield _Rule("blank_text", _is_blank(text) & is_kept, white)
-    yield from _unreadable(frame, "rating", *TIMES, "partition_date")
+    yield from _unreadable(frame, "updated_at", "watermark")
+    yield from _unreadable(frame, "rating", "created_at", "partition_date", unless=pl.col("deleted"))
 
 
-def _unreadable(frame: pl.DataFrame, *names: str) -> Iterator[_Rule]:
+def _unreadable(frame: pl.DataFrame, *names: str, unless: pl.Expr | None = None) -> Iterator[_Rule]:
     """Values that are there, but not as what the column holds."""
     for name in names:
         if f"given_{name}" in frame.columns:
             given, dtype = pl.col(f"given_{name}"), frame.schema[f"given_{name}"]
             unreadable = pl.col(name).is_null() & _is_a_value(given, dtype)
+            if unless is not None:
+                unreadable &= unless.not_().fill_null(value=True)
             if name == "partition_date":
                 unreadable &= pl.col("created_at").is_null()  # else nobody asks for it
             shown = pl.lit("not of the years 1 to 9999") if dtype.is_temporal() else _shown(given)

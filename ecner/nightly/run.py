@@ -14,7 +14,7 @@ from ecner.errors import EcnerError, UsageError
 from ecner.inference.reader import resolve_device
 from ecner.lake import Lake
 from ecner.model.checkpoint import fingerprint
-from ecner.nightly.copies import write_copies
+from ecner.nightly.copies import claim, copies_folder, write_copies
 from ecner.nightly.extract import Extracted, extract_shard
 from ecner.nightly.plan import Plan, make_plan
 from ecner.nightly.publish import publish
@@ -83,13 +83,13 @@ class Night:
             retried(lambda: self._publish(plan, readings))
         lake = Lake.open(self.settings.lake)
         with self.watch.on("copies"):
-            retried(lambda: write_copies(self.warehouse, lake, self.lease))
+            retried(lambda: write_copies(self.warehouse, lake, copies_folder(self.settings), self.lease))
         kept = timedelta(days=self.settings.lake.keep_days)
         retried(lambda: tidy(self.warehouse, lake, datetime.now(UTC) - kept))
 
     def report(self, plan: Plan, extracted: Sequence[Extracted]) -> Report:
         """Stage 4: what was found, what was rejected, how fast."""
-        return make_report(self.settings, self.warehouse, plan, extracted, self.watch.seconds)
+        return retried(lambda: make_report(self.settings, self.warehouse, plan, extracted, self.watch.seconds))
 
     def _plan(self, model: ReadingModel) -> Plan:
         return make_plan(
@@ -116,7 +116,8 @@ class Night:
     def _begin(self) -> ReadingModel:
         """Writes the run's first row; a run that was killed before it could close its own is closed as abandoned."""
         now = datetime.now(UTC)
-        with self.warehouse.begin() as transaction:
+        with self.warehouse.begin() as transaction, self.lease.held(transaction):
+            claim(transaction, Lake.open(self.settings.lake), copies_folder(self.settings))
             transaction.update("extraction_runs", {"status": "running"}, {"status": "abandoned", "finished_at": now})
             model = resolve(self.settings.model.ref, transaction, self.settings.lake)
             register(transaction, model)

@@ -11,14 +11,14 @@ RUNS, READINGS = "runs", "readings"
 
 
 def tidy(warehouse: Warehouse, lake: Lake, until: datetime) -> None:
-    """Removes files of runs that were closed until then, and readings that are as old: a later run reads anew.
+    """Removes files of this warehouse's runs that were closed until then, and readings that are as old.
 
-    Whoever calls it holds the lease, so that no other run is at work.
+    Whoever calls it holds the lease, so that no other run is at work. A later run reads anew what it needs.
     """
     with warehouse.connect() as reader:
         runs = reader.read("extraction_runs", columns=["run_id", "finished_at"]).drop_nulls()
     closed = dict(runs.iter_rows())
-    folders = [(f"{RUNS}/{entry.name}", closed.get(entry.name, entry.modified)) for entry in lake.entries(RUNS)]
+    folders = [(f"{RUNS}/{entry.name}", closed[entry.name]) for entry in lake.entries(RUNS) if entry.name in closed]
     for fingerprint in lake.entries(READINGS):
         folder = f"{READINGS}/{fingerprint.name}"
         folders += [(f"{folder}/{entry.name}", entry.modified) for entry in lake.entries(folder)]

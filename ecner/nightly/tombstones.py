@@ -5,9 +5,8 @@ from datetime import datetime
 import polars as pl
 
 from ecner.config import Address
-from ecner.errors import UsageError
-from ecner.storage.query import run_query
 from ecner.storage.transaction import Transaction
+from ecner.storage.warehouse import Warehouse
 
 DELETED = "deleted"  # reviews that the source deleted; a newer row of theirs brings them back
 FORGOTTEN = "forgotten"  # reviews that nothing brings back
@@ -20,11 +19,11 @@ def buried(address: Address, kind: str) -> frozenset[str]:
     Raises:
         RunError: the warehouse cannot be reached.
     """
-    try:
-        found = run_query(*address, "tombstones")
-    except UsageError:  # there is none, or an older one, which knows none
+    warehouse = Warehouse(*address)
+    if not warehouse.has("tombstones"):  # there is none, or an older one, which knows none
         return frozenset()
-    return frozenset(found.filter(kind=kind)["hash"])
+    with warehouse.connect() as reader:
+        return frozenset(reader.read("tombstones", where={"kind": kind}, columns=["hash"])["hash"])
 
 
 def bury(

@@ -1,6 +1,6 @@
 """The overlap sample: recent reviews that two models read, so that what they find can be compared."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import date
 from itertools import chain
 
@@ -10,6 +10,7 @@ from ecner.config import Settings
 from ecner.data.hashes import hash_texts
 from ecner.nightly.rows import TIME, check, local_date
 from ecner.nightly.source import Source, open_source
+from ecner.nightly.tombstones import FORGOTTEN, buried
 
 _ROWS = pl.Schema(
     {
@@ -28,19 +29,20 @@ def recent_reviews(settings: Settings, count: int) -> pl.DataFrame:
 
     Newest first, those without a date last, within a day by a hash of the id: the same source gives the same sample,
     whatever the order of its rows. Of rows that share an id one counts, as in a night, and none where that one says
-    that the review was deleted. The source is read twice, or more often where such rows are of different days, or many
-    were deleted; memory follows ``count``.
+    that the review was deleted; forgotten ones are passed over. The source is read twice, or a few times more where
+    such rows are of different days, or many were deleted; memory follows ``count``, and the deleted ones of its days.
 
     Raises:
         UsageError, DataError, RunError: the source cannot be opened, or read to its end.
     """
-    source = open_source(settings.source)
-    settled = pl.DataFrame(schema=_ROWS)
+    source, forgotten = open_source(settings.source), buried(settings.warehouse_at, FORGOTTEN)
+    settled, candidates = pl.DataFrame(schema=_ROWS), count
     while True:
-        unsettled = (rows.join(settled, on="review_id", how="anti") for rows in _rows(settings, source))
-        leading = _leading(chain([settled.filter(~pl.col("deleted"))], unsettled), count)
+        unsettled = (rows.join(settled, on="review_id", how="anti") for rows in _rows(settings, source, forgotten))
+        leading = _leading(chain([settled.filter(~pl.col("deleted"))], unsettled), candidates)
         fresh = leading.join(settled, on="review_id", how="anti")
-        settled = pl.concat([settled, _settled(_rows(settings, source), fresh)])
+        settled = pl.concat([settled, _settled(_rows(settings, source, forgotten), fresh)])
+        leading, candidates = leading.head(count), 2 * candidates
         by = ["review_id", "review_date"]  # a review whose row that counts is of an earlier day has to find its place
         there = settled.filter(~pl.col("deleted"))
         sample = leading.join(there, on=by, nulls_equal=True, maintain_order="left")
@@ -48,14 +50,15 @@ def recent_reviews(settings: Settings, count: int) -> pl.DataFrame:
             return sample.select("review_id", "text", "review_date")
 
 
-def _rows(settings: Settings, source: Source) -> Iterator[pl.DataFrame]:
-    """The source's rows that the night's rules let pass (schema _ROWS), batch by batch."""
+def _rows(settings: Settings, source: Source, forgotten: Collection[str]) -> Iterator[pl.DataFrame]:
+    """The source's rows that the night's rules let pass (schema _ROWS), batch by batch, but for forgotten reviews."""
     first_row = 0
     for batch in source.batches():
         rows = check(batch, first_row=first_row, time_zone=settings.source.time_zone).rows
         first_row += batch.num_rows
         day = pl.coalesce(local_date(pl.col("created_at"), settings.run.time_zone), "partition_date")
-        yield rows.with_columns(review_date=day).select(_ROWS.names())
+        known = rows.with_columns(review_date=day).select(_ROWS.names())
+        yield known.filter(~hash_texts(known["review_id"]).is_in(forgotten)) if forgotten else known
 
 
 def _leading(batches: Iterator[pl.DataFrame], count: int) -> pl.DataFrame:

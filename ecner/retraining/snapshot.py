@@ -15,7 +15,7 @@ from ecner.config import LakeSettings, Settings, TrainSettings
 from ecner.data.corpus import read_corpus
 from ecner.data.hashes import text_hash
 from ecner.data.rows import LabelledText, shown
-from ecner.errors import DataError, UsageError
+from ecner.errors import DataError, RunError, UsageError
 from ecner.labels import Span
 from ecner.lake import Lake
 from ecner.nightly.tombstones import FORGOTTEN_TEXT, buried
@@ -161,6 +161,9 @@ def take_snapshot(settings: Settings) -> Snapshot:
         told = json.dumps({**facts, "sources": _sources(settings, annotations)}, indent=1)
         lake.write(f"{name}/{LABELS_FILE}", _frame(rows))
         lake.write_bytes(f"{name}/{FACTS_FILE}", f"{told}\n".encode())
+    if buried(settings.warehouse_at, FORGOTTEN_TEXT) != forgotten:
+        lake.remove(name)
+        raise RunError("a review was forgotten while its labels were collected: run again")
     return snapshot
 
 

@@ -20,7 +20,7 @@ _BEGIN = "sqlite_begin"
 # A server or a network that went away without a word is missed within a minute and a half, by both ends.
 _KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 6, "tcp_user_timeout": 90_000}
 # Classes of SQLSTATE: no connection, rolled back for another transaction, no resources, not now, shutting down.
-_PASSING_STATES = re.compile("08|40|53(?!100)|55P03|57P0[1235]")  # 53100 is a full disk
+_PASSING_STATES = re.compile("08|25P03|40|53(?!100)|55P03|57P0[1235]")  # 53100 is a full disk
 _PASSING_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 # A server that refuses a connection gives no SQLSTATE: it is FATAL unless it will let others in.
 _PASSING_REFUSALS = re.compile("starting up|shutting down|in recovery|not yet accepting|too many|connection slots")
@@ -125,11 +125,8 @@ def use_write_ahead_log(engine: sa.Engine) -> None:
     So analysts read on while a night publishes, and may open the file read-only after a writer was killed: a
     rollback journal would first have to be played back. The log goes when the last connection closes.
     """
-    connection = engine.raw_connection()
-    try:
-        connection.cursor().execute("PRAGMA journal_mode = WAL")
-    finally:
-        connection.close()
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
 
 
 def _take_over_transactions(engine: sa.Engine) -> None:

@@ -16,7 +16,8 @@ from typing import Any, Self
 import polars as pl
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from ecner.errors import LeaseError, RunError, TransientError
+from ecner.errors import LeaseError, RunError
+from ecner.retry import retried
 from ecner.schema import TABLES
 from ecner.storage.process import is_dead, shown, this_process
 from ecner.storage.transaction import Transaction
@@ -54,10 +55,10 @@ class Lease:
         attempts = Retrying(
             stop=stop_after_delay(self._wait_seconds),
             wait=wait_fixed(_POLL_SECONDS),
-            retry=retry_if_exception_type((LeaseError, TransientError)),
+            retry=retry_if_exception_type(LeaseError),
             reraise=True,
         )
-        self.token = attempts(self._take)
+        self.token = attempts(lambda: retried(self._take))
         threading.Thread(target=self._stay, name=f"lease of {self.holder}", daemon=True).start()
 
     def check(self) -> None:

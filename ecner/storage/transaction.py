@@ -45,12 +45,6 @@ class Reader:
         """Rows of a table, all in memory: for the small ones."""
         return self._whole(table_name, self._select(table_name, columns, where, order_by))
 
-    def count(self, table_name: str) -> int:
-        """How many rows a table has."""
-        return int(
-            self.connection.execute(sa.select(sa.func.count()).select_from(self._tables[table_name])).scalar_one()
-        )
-
     def lookup(
         self,
         table_name: str,

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from ecner.config import redacted
-from ecner.errors import RunError
+from ecner.errors import RunError, UsageError
 from ecner.storage.engine import (
     database_file,
     explained,
@@ -19,6 +21,8 @@ from ecner.storage.migrations import is_current, upgrade
 from ecner.storage.tables import sql_tables
 from ecner.storage.transaction import Reader, Transaction
 
+_BACKENDS = {"sqlite", "postgresql"}
+
 
 class Warehouse:
     """A database with the tables of ``ecner.schema``. Nothing is opened, or made, before it is used.
@@ -30,6 +34,11 @@ class Warehouse:
     def __init__(self, url: str, schema: str | None = None) -> None:
         self.schema = schema
         self._url = parse_url(url, schema)
+        if self._url.get_backend_name() not in _BACKENDS:
+            raise UsageError(
+                f"warehouse.url is {redacted(str(self._url))}: expected SQLite or PostgreSQL, for which keys and "
+                "views are made; a source may be any database"
+            )
         self._engine = open_engine(self._url)
         self._metadata = sql_tables(schema)
 
@@ -45,6 +54,18 @@ class Warehouse:
         """The folder that the tables grow in; None on a server."""
         file = database_file(self._url)
         return None if file is None else file.absolute().parent
+
+    def has(self, table_name: str) -> bool:
+        """Whether there is such a table; a file that is not there is not made.
+
+        Raises:
+            RunError: the database cannot be reached.
+        """
+        file = database_file(self._url)
+        if file is not None and not file.is_file():
+            return False
+        with self.connect() as reader:
+            return sa.inspect(reader.connection).has_table(table_name, schema=self.schema)
 
     def migrate(self) -> None:
         """Makes or updates the tables and views in one transaction; writes nothing where they are current.

@@ -26,7 +26,7 @@ import polars as pl
 from ecner.config import load_settings
 from ecner.nightly.run import prepare, run_night
 from ecner.nightly.scope import Selection
-from ecner.storage.warehouse import Warehouse
+from ecner.storage.query import run_query
 
 PEAK_RATIO = 1.15
 _ROWS_A_FILE = 250_000
@@ -103,8 +103,7 @@ def _night(found: Path, rows: int) -> None:
     report = run_night(prepare(settings, Selection()))
     seconds = time.perf_counter() - began
     plan = report.plan
-    with Warehouse(*settings.warehouse_at).connect() as reader:
-        covered = reader.count("review_coverage")
+    covered = run_query(*settings.warehouse_at, "select count(*) as reviews from review_coverage")["reviews"].item()
     reading = {"model": report.seconds["total"]}
     values = {
         "rows": rows,

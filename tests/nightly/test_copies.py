@@ -3,15 +3,13 @@
 import shutil
 from datetime import timedelta
 
-import polars as pl
 import pytest
-from polars.testing import assert_frame_equal
 
 from ecner.errors import LeaseError
 from ecner.nightly import copies
 from ecner.nightly.copies import COPIED
-from ecner.schema import TABLES
 from ecner.storage.lease import Lease
+from tests.nightly.copied import assert_copied
 from tests.nightly.house import House
 from tests.nightly.reviews import make_reviews, write
 
@@ -20,17 +18,6 @@ from tests.nightly.reviews import make_reviews, write
 def place_of(request, tmp_path, model, new_place):
     (tmp_path / "house").mkdir()
     return House(tmp_path / "house", model, *new_place(request.param))
-
-
-def assert_copied(house):
-    """Every day of every table has its file, as other programs read it, and no other day has one."""
-    for table in COPIED:
-        rows, key = house.read(table), TABLES[table].key
-        days = {name.split("review_date=")[1].split("/")[0] for name in house.lake.names(f"tables/{table}")}
-        assert days == {str(day) for day in rows["review_date"].unique()}, table
-        copied = pl.read_parquet(f"{house.folder}/lake/tables/{table}/**/*.parquet", hive_partitioning=True)
-        assert_frame_equal(copied.select(rows.columns).sort(key), rows.sort(key))
-    assert house.read("stale_copies").is_empty()
 
 
 def test_copies_follow_the_tables(place_of, tmp_path):

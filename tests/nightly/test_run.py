@@ -333,12 +333,14 @@ def test_too_many_rejections_stop_the_night(house, rows, tmp_path):
 
 
 def test_too_little_room_is_told_before_anything_is_read(house, source, monkeypatch):
-    usage = shutil.disk_usage(house.folder)
-    monkeypatch.setattr(room, "_WAREHOUSE_BYTES_A_ROW", usage.total)
-    with pytest.raises(RunError, match=r"95 rows need about .* GB at .*: make room"):
-        house.night(source)
-    assert house.read("review_coverage").is_empty()
-    assert not house.lake.names("runs")
+    total = shutil.disk_usage(house.folder).total
+    for name, told in (("_LAKE", "95 rows to plan"), ("_WAREHOUSE", "90 reviews to publish")):
+        with monkeypatch.context() as patch:
+            patch.setattr(room, f"{name}_BYTES_A_ROW", total)
+            with pytest.raises(RunError, match=rf"{told} need about .* GB at .*: make room"):
+                house.night(source)
+        assert house.read("review_coverage").is_empty()
+        assert not house.lake.names("readings")
 
 
 def test_shards_are_reported_as_they_are_read(house, source):

@@ -22,6 +22,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.nightly.copied import assert_copied
 from tests.nightly.house import House
 from tests.nightly.killing import Forks, forking
 from tests.nightly.reviews import make_reviews, train_tiny, write
@@ -61,8 +62,11 @@ def storm(folder: Path, database: str, fork: Forks, *, kills: int, random: Rando
             seconds = 0.5 * seconds + 0.5 * (time.perf_counter() - began)
             victim, moment = random.choice(["driver", "worker"]), random.uniform(0, 1.2 * seconds)
             status = fork(stormy, source, seconds=moment, victim=victim)
-            if status != 0:
-                killed["driver" if status == -signal.SIGKILL else "worker"] += 1
+            if status == -signal.SIGKILL:
+                killed["driver"] += 1
+            elif status != 0:
+                assert is_lost_worker(stormy), (stormy.folder / "night.log").read_text()
+                killed["worker"] += 1
             assert fork(stormy, source) == 0, (stormy.folder / "night.log").read_text()
             differing += not is_equal(stormy, calm, f"{database}, night {night}, {victim} after {moment:.2f} s")
         statuses = Counter(stormy.read("extraction_runs")["status"])
@@ -75,13 +79,20 @@ def storm(folder: Path, database: str, fork: Forks, *, kills: int, random: Rando
 
 
 def is_equal(stormy: House, calm: House, what: str) -> bool:
-    """Whether two warehouses hold the same."""
+    """Whether two warehouses hold the same, and the lake of the first what its tables do."""
     try:
         assert_equal_tables(stormy.tables(), calm.tables(), but=BUT)
+        assert_copied(stormy)
     except AssertionError as error:
         print(f"FAIL {what}: {error}", flush=True)
         return False
     return "running" not in set(stormy.read("extraction_runs")["status"])
+
+
+def is_lost_worker(house: House) -> bool:
+    """Whether the last run failed as the process that read for it was gone."""
+    run = house.read("extraction_runs").sort("started_at").row(-1, named=True)
+    return (run["status"], run["error"]) == ("failed", "the worker was lost")
 
 
 def next_state(reviews: list[dict[str, Any]], random: Random) -> list[dict[str, Any]]:

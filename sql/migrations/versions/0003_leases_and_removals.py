@@ -58,4 +58,5 @@ def upgrade() -> None:
         _time("expires_at"),
         _text("process", nullable=True),
     )
+    _create("warehouse_facts", ["name"], _text("name"), _text("value"))
     _create("stale_copies", ["review_date"], sa.Column("review_date", sa.Date(), nullable=False))
