@@ -64,7 +64,7 @@ def running_server() -> Iterator[Server]:
         with warnings.catch_warnings(action="ignore"):
             pgserver = pytest.importorskip("pgserver", reason="no pgserver wheel for this platform")
         raw = pgserver.get_server(Path(folder) / "data", cleanup_mode="delete")
-        raw.psql("alter system set fsync = off; alter system set synchronous_commit = off")
+        raw.psql("alter system set fsync = off")
         raw.psql("select pg_reload_conf()")
         server = Server(raw, Path(pgserver.__file__).parent / "pginstall" / "bin" / "psql")
         server.give_rights("public")

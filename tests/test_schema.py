@@ -29,6 +29,7 @@ CONTRACT = {
     "tombstones": "*kind *hash updated_at removed_at",
     "leases": "*name holder token expires_at process",
     "stale_copies": "*review_date",
+    "warehouse_facts": "*name value",
     "calendar": "*date week_start month_start",
 }
 TABLE = Table(

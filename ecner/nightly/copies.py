@@ -45,7 +45,7 @@ def claim(transaction: Transaction, lake: Lake, folder: str) -> None:
     elif lake.read_bytes(name) != own.encode():
         raise UsageError(
             f"{lake.place(folder)} holds copies of another warehouse than this: name a lake.uri of its own for each, "
-            " or remove that folder if it is of a warehouse that is no more"
+            "or remove that folder if it is of a warehouse that is no more"
         )
 
 

@@ -125,8 +125,13 @@ def use_write_ahead_log(engine: sa.Engine) -> None:
     So analysts read on while a night publishes, and may open the file read-only after a writer was killed: a
     rollback journal would first have to be played back. The log goes when the last connection closes.
     """
-    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+    statement, connection = "PRAGMA journal_mode = WAL", engine.raw_connection()
+    try:
+        connection.cursor().execute(statement)  # SQLAlchemy would begin a transaction, in which this cannot be done
+    except sqlite3.OperationalError as error:
+        raise sa.exc.OperationalError(statement, None, error) from error
+    finally:
+        connection.close()
 
 
 def _take_over_transactions(engine: sa.Engine) -> None:

@@ -4,15 +4,14 @@ from types import ModuleType
 
 import polars as pl
 import pytest
-from polars.testing import assert_frame_equal
 from typer.testing import CliRunner
 
 from ecner.config import load_settings
 from ecner.nightly.run import prepare, run_night
 from ecner.nightly.scope import Selection
-from ecner.schema import TABLES
 from ecner.storage.query import run_query
 from tests.commands import complaint, ended, invoke, is_empty, spawn
+from tests.tables import assert_equal_tables, read_tables
 from tests.tiny import tiny
 
 PARTS = ("小米", "华为", "手机", "abc", "h01", "真好用", "，", "👍", "不错")
@@ -54,16 +53,6 @@ def flow(here) -> ModuleType:
     return extract
 
 
-def tables():
-    """All tables in the order of their keys, but for what differs from run to run."""
-    found = {}
-    for name, table in TABLES.items():
-        frame = run_query(WAREHOUSE, None, f"select * from {name}")  # noqa: S608
-        frame = frame.select(pl.exclude("run_id", "^.*_at$"))
-        found[name] = frame.sort([key for key in table.key if key in frame.columns] or frame.columns)
-    return found
-
-
 def prefects(home, sql):
     with sqlite3.connect(home / "prefect.db") as connection:
         return connection.execute(sql).fetchall()
@@ -76,14 +65,13 @@ def test_a_night_with_prefect_writes_the_tables_of_one_without(here, inputs, mon
     assert "Traceback" not in err
     assert "Loading weights" not in err
     assert f"sqlite:///{here}/ecner-data/warehouse.db" in out
-    by_flow = tables()
+    by_flow = read_tables(WAREHOUSE)
 
     (here / "plain").mkdir()
     monkeypatch.chdir(here / "plain")
     plain = invoke("extract", "--config", config)
     assert plain.exit_code == 0
-    for name, frame in tables().items():
-        assert_frame_equal(frame, by_flow[name], abs_tol=1e-3)
+    assert_equal_tables(read_tables(WAREHOUSE), by_flow)
     assert len(by_flow["mentions"]) > 20
     assert sorted(by_flow["rejected_reviews"]["reason"]) == ["blank_text", "null_text", "repeated_id", "repeated_id"]
     assert told(out) == told(plain.stdout)
@@ -208,4 +196,4 @@ def test_a_run_that_fails_tells_why_once(debug, here, inputs, tmp_path):
     assert prefects(tmp_path / "prefect", "select state_name from flow_run") == [("Failed",)]
     runs = run_query(WAREHOUSE, None, "select status, error from extraction_runs")
     assert runs["status"].to_list() == ["failed"]
-    assert tables()["mentions"].is_empty()
+    assert read_tables(WAREHOUSE)["mentions"].is_empty()

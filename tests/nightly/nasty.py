@@ -136,8 +136,8 @@ def judged(row: Row) -> Nasty:
         "null_text": not is_deleted and row["text"] is None,
         "blank_text": not is_deleted and text is not None and not text.strip(),
         "wrong_type": is_deleted is None
-        or row["rating"] in NO_RATINGS
-        or {row["created_at"], row["updated_at"]} & {*odd_times},
+        or row["updated_at"] in odd_times
+        or (not is_deleted and (row["rating"] in NO_RATINGS or row["created_at"] in odd_times)),
     }
     if any("\0" in (_plain(row.get(name)) or "") for name in ("review_id", "product_id")):
         rules["bad_id"] = True

@@ -60,8 +60,8 @@ def test_a_run_that_is_overtaken_while_it_copies_leaves_the_day_to_the_next(hous
     """What it had read of the day may be older than what the other run has written meanwhile."""
     copy, done = copies._copy, []
 
-    def overtaken(reader, lake, table, day):
-        copy(reader, lake, table, day)
+    def overtaken(reader, lake, folder, table, day):
+        copy(reader, lake, folder, table, day)
         if not done and table == COPIED[-1]:
             done.append(day)
             with house.warehouse.begin() as transaction:  # as after a long silence

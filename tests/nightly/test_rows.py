@@ -281,17 +281,21 @@ def test_rows_at_the_edge_of_a_day():
     assert days == [date(2026, 11, 1), date(2026, 11, 2)]
 
 
-def test_deleted_rows_need_no_text():
-    """Other rules hold for them; rows that do not say so are there."""
+def test_deleted_rows_need_no_more_than_an_id_and_when():
+    """Rows that do not say so are there."""
     texts = raw_strings(b"x", b" ", b"\xff", b"x", b"x", b" ")
     rows, rejected = checked(
         text=texts,
         review_id=["a", "b", "c", None, "e", "f"],
         rating=["", "", "", "", "x", ""],
+        created_at=["", "", "", "", "never", ""],
+        updated_at=["", "", "", "", "", ""],
         deleted=[*["yes"] * 5, ""],
     )
-    assert rows.select("review_id", "text", "deleted").rows() == [("a", "x", True), ("b", " ", True), ("c", None, True)]
-    assert rejected["reason"].to_list() == ["null_id", "wrong_type", "blank_text"]
+    texts = [("a", "x"), ("b", " "), ("c", None), ("e", "x")]
+    assert rows.select("review_id", "text", "deleted").rows() == [(*row, True) for row in texts]
+    assert rejected["reason"].to_list() == ["null_id", "blank_text"]
+    assert checked(text=["x"], updated_at=["never"], deleted=["1"]).rejected["reason"].to_list() == ["wrong_type"]
     assert checked(text=[None, "x"], deleted=pa.array([True, None])).rows["deleted"].to_list() == [True, False]
     assert checked(text=["x"]).rows["deleted"].to_list() == [False]
 

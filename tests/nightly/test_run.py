@@ -79,8 +79,8 @@ def test_bytes_that_are_not_utf8_leave_the_rest_alone(house, tmp_path):
     assert house.read("rejected_reviews").select("review_id", "reason").rows() == [("2", "invalid_utf8")]
 
 
-def test_another_database(house, source, postgresql_url):
-    other = replace(house, database=postgresql_url)
+def test_another_database(houses, source, postgresql_url):
+    house, other = houses(), replace(houses(), database=postgresql_url)
     reports = [each.night(source) for each in (house, other)]
     assert_equal_tables(other.tables(), house.tables())
     left, right = (report.to_text().splitlines()[8:] for report in reports)  # behind the run's own lines
@@ -88,6 +88,16 @@ def test_another_database(house, source, postgresql_url):
     other.night(source, model={"min_confidence": {"brand": 0.9}})
     house.night(source, model={"min_confidence": {"brand": 0.9}})
     assert_equal_tables(other.tables(), house.tables())
+
+
+def test_two_warehouses_do_not_mix_their_copies(house, source, tmp_path):
+    house.night(source)
+    other = replace(house, database=f"sqlite:///{tmp_path}/other.db")
+    with pytest.raises(UsageError, match=r"/tables holds copies of another warehouse than this: name a lake\.uri"):
+        other.night(source)
+    assert other.read("review_coverage").is_empty()
+    shutil.rmtree(house.folder / "lake/tables")
+    other.night(source)
 
 
 def test_nothing_to_read(house, tmp_path):

@@ -9,4 +9,4 @@ from tests.soak.storm import DATABASES, storm
 @pytest.mark.parametrize("database", DATABASES)
 def test_a_short_storm(tmp_path, database):
     with forking() as fork:
-        assert storm(tmp_path, database, fork, kills=4, random=Random()) == 0  # noqa: S311
+        assert storm(tmp_path, database, fork, kills=2, random=Random()) == 0  # noqa: S311

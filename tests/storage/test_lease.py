@@ -112,10 +112,7 @@ def test_a_commit_whose_answer_was_lost_shuts_nobody_out(warehouse, monkeypatch)
             raise TransientError("the connection was lost")
 
     monkeypatch.setattr(Warehouse, "begin", unanswered)
-    mine = Lease(warehouse, "first", 300)
-    with pytest.raises(TransientError):
-        mine.acquire()
-    with mine:
+    with Lease(warehouse, "first", 300) as mine:
         publish(warehouse, mine)
     assert (mine.token, days(warehouse)) == (2, 1)
 

@@ -44,7 +44,8 @@ with Warehouse(sys.argv[1]).begin() as transaction:
         ("sqlite://user:secret@host/warehouse.db", None, "expected a file"),
         ("sqlite:///file:x?mode=memory&uri=true", None, "expected a file"),
         ("sqlite:///x.db", "night", "SQLite has no schemas"),
-        ("oracle+cx_oracle://user:secret@host/db", None, "driver of oracle.cx_oracle is not installed"),
+        ("postgresql+pg8000://user:secret@host/db", None, "driver of postgresql.pg8000 is not installed"),
+        ("mysql+pymysql://user:secret@host/db", None, "expected SQLite or PostgreSQL"),
     ],
 )
 def test_a_url_that_cannot_be_used(url, schema, message):

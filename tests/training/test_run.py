@@ -32,7 +32,8 @@ def loaded(work):
     folder = work / TRAINED
     if (folder / ADAPTER_WEIGHTS).is_file():
         (base,) = work.parent.glob("base-*")
-        (folder / "version.json").write_text(json.dumps({"base": f"../{base.name}"}))
+        (folder / "version.json").write_text(json.dumps({"base": base.name}))
+        (folder.parent / base.name).symlink_to(base)
         return load_adapted(folder, merge=True)
     return Checkpoint.load(folder)
 
