@@ -34,6 +34,7 @@ order by abs(change) desc, canonical limit 5
 """
 
 _DRIFT_ORDER = ("entity_type", "metric")
+_SHOWN_FROM = 0.05  # seconds
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Report:
             "texts": f"{plan.texts_unique:,} different, {plan.texts_cached:,} known, {plan.texts_inferred:,} read",
             "reading": self.speed,
             "mentions": f"{self.mentions:,} published by this run",
-            "steps": ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.steps.items()),
+            "steps": ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.steps.items() if seconds >= _SHOWN_FROM),
             "tables": self.warehouse,
         }
 

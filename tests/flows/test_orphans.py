@@ -52,6 +52,7 @@ def start(here):
             process.communicate()
 
 
+@pytest.mark.slow
 def test_the_server_of_a_killed_run_is_ended_by_the_next(adopt, start, monkeypatch):
     monkeypatch.setenv("STARTED_BY_ECNER", "")  # adopt sets it: the test's own process gets back what it had
     process, children = start(RUN)

@@ -56,6 +56,7 @@ def test_it_tells_what_it_was_trained_on() -> None:
     assert (MODEL / TRAINING_TEXTS).read_text("ascii") == hashes(SHARED)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the labelled data sets are no part of the project")
 def test_it_scores_as_its_card_says_on_both_dev_sets(known: dict[tuple[str, str, str], float]) -> None:
     found = pl.DataFrame(figures(MODEL, SHARED)["evaluations"])
