@@ -80,7 +80,9 @@ class Report:
             "texts": f"{plan.texts_unique:,} different, {plan.texts_cached:,} known, {plan.texts_inferred:,} read",
             "reading": self.speed,
             "mentions": f"{self.mentions:,} published by this run",
-            "steps": ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.steps.items() if seconds >= _SHOWN_FROM),
+            "steps": ", ".join(
+                f"{name} {seconds:.1f} s" for name, seconds in self.steps.items() if seconds >= _SHOWN_FROM
+            ),
             "tables": self.warehouse,
         }
 

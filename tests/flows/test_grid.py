@@ -1,44 +1,19 @@
 """The grid of runners, databases and shards, nights on clusters that are there already, and nights that fail."""
 
 import socket
-from contextlib import chdir
 from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
 
-from ecner.nightly.run import prepare, run_night
-from ecner.nightly.scope import Selection
 from tests.flows.nights import MARK, night, settled
 from tests.flows.place import CONFIG
-from tests.flows.server import serve, wait
-from tests.nightly.reviews import train_tiny
-from tests.tables import assert_equal_tables, read_tables
+from tests.flows.server import wait
+from tests.tables import assert_equal_tables
 
 pytestmark = pytest.mark.slow
 LEDGER = ("extraction_runs",)  # names the source, which lies in another folder
 TOKEN = "0123456789abcdef" * 4
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with serve(tmp_path_factory.mktemp("server")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return train_tiny(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def never(tmp_path_factory, model):
-    """The tables of a night without Prefect."""
-    folder = tmp_path_factory.mktemp("never")
-    with chdir(folder):
-        settings = settled(folder, model, shards=4)
-        run_night(prepare(settings, Selection()))
-        return read_tables(*settings.warehouse_at)
 
 
 @pytest.fixture

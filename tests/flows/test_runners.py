@@ -2,7 +2,6 @@
 
 import tempfile
 from collections import Counter
-from contextlib import chdir
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,37 +11,12 @@ from sqlalchemy import create_engine, make_url
 
 from ecner.config import Settings
 from ecner.errors import UsageError
-from ecner.nightly.run import prepare, run_night
-from ecner.nightly.scope import Selection
 from tests.flows.dying import READ_LOG
 from tests.flows.nights import MARK, night, settled
 from tests.flows.place import CONFIG
-from tests.flows.server import serve
-from tests.nightly.reviews import train_tiny
-from tests.tables import assert_equal_tables, read_tables
+from tests.tables import assert_equal_tables
 
 LEDGER = ("extraction_runs",)  # names the source, which lies in another folder
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with serve(tmp_path_factory.mktemp("server")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return train_tiny(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def never(tmp_path_factory, model):
-    """The tables of a night without Prefect, during which nobody died."""
-    folder = tmp_path_factory.mktemp("never")
-    with chdir(folder):
-        settings = settled(folder, model, shards=4)
-        run_night(prepare(settings, Selection()))
-        return read_tables(*settings.warehouse_at)
 
 
 @pytest.fixture(scope="module")
