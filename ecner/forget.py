@@ -14,7 +14,7 @@ from ecner.config import Settings
 from ecner.data.hashes import hash_texts
 from ecner.errors import UsageError
 from ecner.lake import Lake
-from ecner.nightly.copies import claim, copies_folder, write_copies
+from ecner.nightly.copies import copies_folder, write_copies
 from ecner.nightly.publish import recompute, take_out
 from ecner.nightly.tidy import READINGS, RUNS
 from ecner.nightly.tombstones import DELETED, FORGOTTEN, FORGOTTEN_TEXT, bury, lift
@@ -60,8 +60,6 @@ def forget(settings: Settings, review_id: str) -> Forgotten:
     holder = f"forget-{secrets.token_hex(4)}"
     with Lease(warehouse, holder, settings.run.lease_seconds, wait_seconds=settings.run.wait_seconds) as lease:
         copies = copies_folder(settings)
-        with warehouse.begin() as transaction:
-            claim(transaction, lake, copies)
         former = _texts_in_runs(lake, review_id)
         days = retried(lambda: _take_out(warehouse, lease, review_id, former))
         for folder in (RUNS, READINGS):  # of closed runs, and what can be read again

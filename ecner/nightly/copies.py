@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecner.config import Settings
-from ecner.errors import RunError, UsageError
+from ecner.errors import RunError
 from ecner.lake import Lake
 from ecner.schema import TABLES
 from ecner.storage.lease import Lease
-from ecner.storage.transaction import Reader, Transaction
+from ecner.storage.transaction import Reader
 from ecner.storage.warehouse import Warehouse
 
 TABLES_FOLDER, SAMPLE_FOLDER = "tables", "sample"
@@ -31,29 +31,10 @@ def copies_folder(settings: Settings) -> str:
     return SAMPLE_FOLDER if settings.source.is_sample and settings.warehouse.url is None else TABLES_FOLDER
 
 
-def claim(transaction: Transaction, lake: Lake, folder: str) -> None:
-    """Makes sure that the copies in a lake are of this warehouse: those of another one would mix with them unseen.
-
-    Raises:
-        UsageError: they are not.
-    """
-    transaction.append_missing("warehouse_facts", pl.DataFrame({"name": ["id"], "value": [uuid.uuid4().hex]}))
-    own = transaction.read("warehouse_facts", where={"name": "id"})["value"].item()
-    name = f"{folder}/{_OWNER}"
-    if not lake.exists(name):
-        lake.write_bytes(name, own.encode())
-    elif lake.read_bytes(name) != own.encode():
-        raise UsageError(
-            f"{lake.place(folder)} holds copies of another warehouse than this: name a lake.uri of its own for each, "
-            "or remove that folder if it is of a warehouse that is no more"
-        )
-
-
-def write_copies(warehouse: Warehouse, lake: Lake, folder: str, lease: Lease) -> int:
+def write_copies(warehouse: Warehouse, lake: Lake, folder: str, lease: Lease) -> None:
     """Brings the copies up to date, in folders as other programs expect them: tables/TABLE/review_date=DAY/.
 
-    A lake that has none at all, as it is new or somebody removed them, gets those of all days. Returns the number of
-    days written.
+    A lake that has none of this warehouse, as it is new or somebody removed them, gets those of all days.
 
     Args:
         warehouse: the truth.
@@ -66,6 +47,7 @@ def write_copies(warehouse: Warehouse, lake: Lake, folder: str, lease: Lease) ->
         RunError: the warehouse or the lake failed; what is not done stays marked.
     """
     lake.sweep(folder)
+    _make_own(warehouse, lake, folder)
     if not any(name.endswith(".parquet") for name in lake.names(folder)):
         with warehouse.begin() as transaction:
             transaction.append_missing("stale_copies", pl.DataFrame({_BY: sorted(_all_days(transaction))}))
@@ -77,7 +59,17 @@ def write_copies(warehouse: Warehouse, lake: Lake, folder: str, lease: Lease) ->
             for table in COPIED:
                 _copy(reader, lake, f"{folder}/{table}/{_BY}={day}", table, day)
         _clear_mark(warehouse, lease, day)
-    return len(stale)
+
+
+def _make_own(warehouse: Warehouse, lake: Lake, folder: str) -> None:
+    """Removes the copies of another warehouse that was given the same lake: they would mix with these unseen."""
+    with warehouse.begin() as transaction:
+        transaction.append_missing("warehouse_facts", pl.DataFrame({"name": ["id"], "value": [uuid.uuid4().hex]}))
+        own = transaction.read("warehouse_facts", where={"name": "id"})["value"].item().encode()
+    name = f"{folder}/{_OWNER}"
+    if not lake.exists(name) or lake.read_bytes(name) != own:
+        lake.remove(folder)
+        lake.write_bytes(name, own)
 
 
 def _clear_mark(warehouse: Warehouse, lease: Lease, day: date) -> None:

@@ -14,7 +14,7 @@ from ecner.errors import EcnerError, UsageError
 from ecner.inference.reader import resolve_device
 from ecner.lake import Lake
 from ecner.model.checkpoint import fingerprint
-from ecner.nightly.copies import claim, copies_folder, write_copies
+from ecner.nightly.copies import copies_folder, write_copies
 from ecner.nightly.extract import Extracted, extract_shard
 from ecner.nightly.plan import Plan, make_plan
 from ecner.nightly.publish import publish
@@ -117,7 +117,6 @@ class Night:
         """Writes the run's first row; a run that was killed before it could close its own is closed as abandoned."""
         now = datetime.now(UTC)
         with self.warehouse.begin() as transaction, self.lease.held(transaction):
-            claim(transaction, Lake.open(self.settings.lake), copies_folder(self.settings))
             transaction.update("extraction_runs", {"status": "running"}, {"status": "abandoned", "finished_at": now})
             model = resolve(self.settings.model.ref, transaction, self.settings.lake)
             register(transaction, model)

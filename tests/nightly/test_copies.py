@@ -5,9 +5,10 @@ from datetime import timedelta
 
 import pytest
 
+from ecner.config import SourceSettings, WarehouseSettings
 from ecner.errors import LeaseError
 from ecner.nightly import copies
-from ecner.nightly.copies import COPIED
+from ecner.nightly.copies import COPIED, copies_folder
 from ecner.storage.lease import Lease
 from tests.nightly.copied import assert_copied
 from tests.nightly.house import House
@@ -73,6 +74,20 @@ def test_a_run_that_is_overtaken_while_it_copies_leaves_the_day_to_the_next(hous
         with pytest.raises(LeaseError):
             house.night(source)
     assert house.read("stale_copies")["review_date"].to_list() == done
+
+
+def test_copies_of_two_warehouses_in_one_lake_never_mix(house, source, tmp_path):
+    other = House(house.folder, house.model, f"sqlite:///{tmp_path}/other.db")
+    days = write(tmp_path / "others.parquet", make_reviews(20, seed=3))
+    for each, reviews in ((house, source), (other, days), (house, source)):
+        each.night(reviews)
+        assert_copied(each)
+
+
+def test_the_sample_s_copies_lie_apart(house, source, tmp_path):
+    settings = house.settings(source)
+    sample = settings.model_copy(update={"source": SourceSettings(), "warehouse": WarehouseSettings()})
+    assert (copies_folder(settings), copies_folder(sample)) == ("tables", "sample")
 
 
 def test_a_lake_without_copies_gets_those_of_all_days(house, source):

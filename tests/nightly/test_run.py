@@ -90,16 +90,6 @@ def test_another_database(houses, source, postgresql_url):
     assert_equal_tables(other.tables(), house.tables())
 
 
-def test_two_warehouses_do_not_mix_their_copies(house, source, tmp_path):
-    house.night(source)
-    other = replace(house, database=f"sqlite:///{tmp_path}/other.db")
-    with pytest.raises(UsageError, match=r"/tables holds copies of another warehouse than this: name a lake\.uri"):
-        other.night(source)
-    assert other.read("review_coverage").is_empty()
-    shutil.rmtree(house.folder / "lake/tables")
-    other.night(source)
-
-
 def test_nothing_to_read(house, tmp_path):
     schema = pa.schema({"review_id": pa.string(), "text": pa.string()})
     pq.write_table(schema.empty_table(), tmp_path / "x.parquet")
