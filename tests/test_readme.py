@@ -49,7 +49,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shipped = place / "ecner/assets/sample"
     shipped.mkdir(parents=True)
     shutil.copy(asset("sample/reviews.jsonl"), shipped)
-    run("ecner extract", place)  # what the first command leaves behind
+    few = "ECNER_SOURCE__URI=reviews ECNER_WAREHOUSE__URL=sqlite:///ecner-data/sample.db"
+    run(f"{few} ecner extract", place)  # what the first command leaves behind, in small
     return place
 
 

@@ -58,6 +58,7 @@ def prefects(home, sql):
         return connection.execute(sql).fetchall()
 
 
+@pytest.mark.slow
 def test_a_night_with_prefect_writes_the_tables_of_one_without(here, inputs, monkeypatch, tmp_path):
     config = inputs / "reviews.yaml"
     status, out, err = ended(spawn("--config", config, module="flows.extract"), SERVER_SECONDS)

@@ -95,6 +95,7 @@ def test_a_rerun_finds_what_was_done(house, configured):
     assert statuses(house)[first.version] == "archived"
 
 
+@pytest.mark.slow
 def test_texts_of_any_ancestor_are_not_new(house, configured, labels):
     """A second generation from the champion, judged on what the first was trained on."""
     first = retrained(configured())
@@ -129,6 +130,7 @@ def test_a_lake_that_was_moved_is_found_again(house, configured):
     assert resolve_in(house.address, "champion").folder == house.folder / "moved/models" / version
 
 
+@pytest.mark.slow
 def test_a_retrain_on_an_object_store_leads_on_any_machine(house, configured, object_store, tmp_path):
     lake = object_store.lake("retrain", cache=tmp_path / "cache")
     settings = configured().model_copy(update={"lake": lake})
@@ -174,6 +176,7 @@ def test_an_empty_note_of_a_version_is_no_version(house, configured):
     assert retrained(configured(promote=False)).version == first.version
 
 
+@pytest.mark.slow
 def test_a_changed_recipe_is_another_training(house, configured):
     versions = {retrained(configured(promote=False, seed=seed)).version for seed in (0, 1)}
     assert len(versions) == 2

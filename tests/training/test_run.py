@@ -73,6 +73,7 @@ def test_a_training_that_has_ended_is_not_done_again(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in work.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path):
     work = made(tmp_path, processes=2, epochs=4)
     run_training(work)
