@@ -279,6 +279,7 @@ def test_predict_takes_the_champion_by_default_and_a_version_of_the_warehouse(af
     assert predicted(*TEXTS, "--model", version) == predicted(*TEXTS) == predicted(*TEXTS, "--model", model)
 
 
+@pytest.mark.slow
 def test_bytes_that_are_no_text_and_a_locale_without_it(here, model):
     process = subprocess.Popen(
         [sys.executable, "-m", "ecner.cli", "predict", "小米👍".encode(), b"\xff\xe5", "--model", model],
@@ -292,6 +293,7 @@ def test_bytes_that_are_no_text_and_a_locale_without_it(here, model):
     assert is_empty(here)
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_is_no_error(here, tmp_path_factory, model):
     texts = tmp_path_factory.mktemp("many") / "texts.txt"
     texts.write_text("小米\n" * 3000)

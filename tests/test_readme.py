@@ -32,7 +32,9 @@ ELSEWHERE = (
     # tests/flows
     *(command for command in COMMANDS if re.search(r"PREFECT_API_URL|^prefect |ray start|^dask ", command)),
 )
-SLOW = re.compile("ecner bench|ecner retrain|ecner evaluate|python -m flows|python -m tests.bench.viterbi")
+SLOW = re.compile(
+    "ecner bench|ecner retrain|ecner evaluate|ecner extract --full|python -m flows|python -m tests.bench.viterbi"
+)
 
 
 @pytest.fixture(scope="module")

@@ -82,6 +82,7 @@ def test_the_database_server_is_killed_while_a_night_publishes(server, tmp_path,
     assert sorted(house.read("extraction_runs")["status"]) == ["abandoned", "succeeded", "succeeded"]
 
 
+@pytest.mark.slow
 def test_a_server_that_comes_back_at_once_is_waited_for(server, tmp_path, model, nights, never, monkeypatch):
     (tmp_path / "own").mkdir()
     house = House(tmp_path / "own", model, server.url(), server.new_schema())

@@ -44,6 +44,7 @@ def test_the_card_tells_what_it_must_and_its_figures_are_those_of_the_file() -> 
     assert table(json.loads((MODEL / "version.json").read_text("utf-8"))) in card
 
 
+@pytest.mark.slow
 def test_the_sample_is_read_as_well_as_the_card_says(reader: Reader, known: dict[tuple[str, str, str], float]) -> None:
     scores = evaluate(reader, asset("sample/reviews.jsonl"), None, TYPES).scores.strict
     assert scores.micro.f1 == pytest.approx(known["sample", "strict_f1", "all"], abs=0.005)

@@ -76,6 +76,7 @@ def test_a_challenger_that_passes_is_promoted(house, configured, labels, method)
     assert verdict.sentence in verdict.to_text()
 
 
+@pytest.mark.slow
 def test_a_rerun_finds_what_was_done(house, configured):
     first = retrained(configured(promote=False))
     work = Path(first.report).parent
