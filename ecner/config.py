@@ -315,24 +315,33 @@ class TrainSettings(Section):
     decoder_layers: Annotated[int, Field(ge=1)] = 2
     decoder_heads: Annotated[int, Field(ge=1)] = 4
     bidirectional: bool = True
-    experts: Annotated[int, Field(ge=1)] = 8
+    experts: Annotated[int, Field(ge=0)] = 8
     experts_per_token: Annotated[int, Field(ge=1)] = 2
     expert_size: Annotated[int, Field(ge=8)] = 512
     skip: bool = True
+    branch_start: Literal["random", "zero"] = "random"
+    head: Literal["crf", "softmax"] = "crf"
     dropout: Share = 0.1
     attention_dropout: Share = 0.0  # at 0 the fused attention kernels serve in training too: three times faster
     epochs: Annotated[float, Field(gt=0)] = 3
     encoder_lr: Annotated[float, Field(gt=0)] = 1.5e-4
     head_lr: Annotated[float, Field(gt=0)] = 1e-3
+    crf_lr: Annotated[float, Field(gt=0)] | None = None
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup: Share = 0.1
+    average: Share = 0.0
+    adversarial: Annotated[float, Field(ge=0)] = 0.0
+    consistency: Annotated[float, Field(ge=0)] = 0.0
+    character_dropout: Share = 0.0
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     batch_chars: Annotated[int, Field(ge=64)] = 1500
     patience: Annotated[int, Field(ge=1)] = 2
     seed: int = 0
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
-        if self.experts_per_token > self.experts:
+        if self.experts and self.experts_per_token > self.experts:
             raise ValueError(f"experts_per_token is {self.experts_per_token}: expected at most {self.experts}, experts")
         if self.decoder_size % (2 * self.decoder_heads):
             raise ValueError(

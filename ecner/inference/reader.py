@@ -111,6 +111,8 @@ class Reader:
         self._starts = np.array([p in "BU" for p in prefixes])
         self._goes_on = np.array([p in "IL" for p in prefixes])
         self._label = np.array([self.tag_set.labels.index(t[2:]) if t[1:] else -1 for t in self.tag_set.tags])
+        temperatures = self.tagger.config.temperatures or {}
+        self._temperatures = np.array([temperatures.get(label, 1.0) for label in self.tag_set.labels])  # (labels,)
         self._span_tags = np.array(self.tag_set.span_tags, dtype=np.int64).reshape(-1, 4)  # (labels, 4)
 
     @classmethod
@@ -264,9 +266,22 @@ class Reader:
         }
         moved = {name: self._to_device(column) for name, column in spans.items()}
         posteriors = self.tagger.crf.span_log_posteriors(batch.emissions, batch.mask, **moved)
-        confidence = posteriors.exp().clamp(0, 1).cpu().numpy()
+        confidence = tempered(posteriors.cpu().numpy(), self._temperatures[labels])
         self.seconds["decode"] += time.perf_counter() - began
         return np.column_stack((np.array(batch.texts)[rows], labels, starts, lasts + 1, confidence))
+
+
+def tempered(log_posteriors: NDArray[np.float64], temperatures: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities whose log-odds are those of the posteriors, divided by the temperatures; at 1 the posteriors.
+
+    Platt 1999 without a shift; Guo et al. 2017, "On Calibration of Modern Neural Networks", 4.2, for two classes.
+
+    *Shape:* both (N,); returns (N,).
+    """
+    posteriors = np.exp(np.minimum(log_posteriors, 0.0))
+    with np.errstate(divide="ignore"):  # a posterior of 1 has infinite log-odds, and stays 1
+        odds = log_posteriors - np.log(-np.expm1(np.minimum(log_posteriors, 0.0)))
+    return np.where(temperatures == 1.0, posteriors, 1 / (1 + np.exp(-odds / temperatures)))
 
 
 def pack(lengths: NDArray[np.int64], budget: int) -> Iterator[slice]:

@@ -74,7 +74,7 @@ class Checkpoint:
         old = self.tagger
         if old.config.tag_set == tag_set:
             return self
-        values = old.config.to_dict() | {"tags": list(tag_set.tags), "scheme": tag_set.scheme}
+        values = old.config.to_dict() | {"tags": list(tag_set.tags), "scheme": tag_set.scheme, "temperatures": None}
         tagger = Tagger(TaggerConfig.from_dict(values))
         heads = ("encoder_classifier.", "branch_classifier.", "crf.")
         kept = {name: tensor for name, tensor in old.state_dict().items() if not name.startswith(heads)}
@@ -205,6 +205,7 @@ def build(
     attention_dropout: float = 0.0,
     decoder: str | PreTrainedConfig | None = None,
     vocabulary: Vocabulary | None = None,
+    zero_branch: bool = False,
     **options: Any,
 ) -> Checkpoint:
     """A new tagger around a BERT-like encoder and a Qwen2 decoder.
@@ -216,13 +217,14 @@ def build(
         attention_dropout: the encoder's, on attention weights.
         decoder: the same for the decoder; ``None`` for BERT-CRF.
         vocabulary: needed with an encoder config; else the encoder's own.
+        zero_branch: the decoder's classifier starts at zero, so that the tagger starts as BERT-CRF.
         options: further fields of TaggerConfig.
     """
     encoder_config = _config(encoder)
     if encoder_layers is not None:
         encoder_config.num_hidden_layers = encoder_layers
     encoder_config.attention_probs_dropout_prob = attention_dropout
-    vocabulary = vocabulary or _vocabulary(str(encoder))
+    vocabulary = vocabulary or encoder_vocabulary(str(encoder))
     encoder_config.vocab_size = len(vocabulary.tokens)
     offset = 2 if encoder_config.model_type in _POSITIONS_FROM_2 else 0
     longest = encoder_config.max_position_embeddings - 2 - offset
@@ -244,6 +246,9 @@ def build(
         _take_weights(tagger.encoder, encoder)
     if isinstance(decoder, str) and tagger.branch is not None:
         _take_weights(tagger.branch.decoder, decoder)
+    if zero_branch and tagger.branch is not None:
+        for parameter in tagger.branch_classifier.parameters():
+            torch.nn.init.zeros_(parameter)
     return Checkpoint(tagger, vocabulary)
 
 
@@ -276,8 +281,8 @@ def _config(part: str | PreTrainedConfig) -> PreTrainedConfig:
     return config
 
 
-def _vocabulary(encoder: str) -> Vocabulary:
-    """The encoder's own vocabulary, with an entry for white space, which its tokenizer drops."""
+def encoder_vocabulary(encoder: str) -> Vocabulary:
+    """An encoder's own vocabulary, with an entry behind it for white space, which its tokenizer drops."""
     tokenizer = AutoTokenizer.from_pretrained(encoder)
     special = {
         tokenizer.pad_token: PAD,

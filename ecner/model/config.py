@@ -16,7 +16,10 @@ class TaggerConfig(PreTrainedConfig):  # type: ignore[no-untyped-call] # of tran
     ``architecture`` chooses between ``hybrid`` (encoder, adapter, MoE, decoder, CRF) and ``bert-crf``
     (encoder, CRF); the latter leaves the decoder and the experts out. ``encoder`` and ``decoder`` are configs
     of their own classes, or their dicts. ``window`` is the most characters read at once, ``overlap`` how many
-    of them two neighbouring windows of a longer text share.
+    of them two neighbouring windows of a longer text share. ``experts`` of 0 leaves the MoE out. A ``softmax`` head
+    learns each character's tag by itself; the CRF then only keeps its paths legal, with transitions that stay zero.
+    ``temperatures`` divide the log-odds of the mentions of a label, so that its confidences come true; a label that is
+    not there keeps the CRF's own posterior.
     """
 
     model_type = "ecner-tagger"
@@ -32,12 +35,14 @@ class TaggerConfig(PreTrainedConfig):  # type: ignore[no-untyped-call] # of tran
     scheme: Literal["BIO", "BILOU"] = "BIO"
     bidirectional: bool = True
     skip: bool = True
+    head: Literal["crf", "softmax"] = "crf"
     experts: int = 8
     experts_per_token: int = 2
     expert_size: int = 512
     balance_weight: float = 0.01
     z_weight: float = 0.001
     dropout: float = 0.1
+    temperatures: dict[str, float] | None = None
     window: int = 510
     overlap: int = 128
     cls_token_id: int = 2
@@ -48,11 +53,13 @@ class TaggerConfig(PreTrainedConfig):  # type: ignore[no-untyped-call] # of tran
         """Validates what the fields' types cannot say.
 
         Raises:
-            ValueError: more experts a token than there are, or windows that cannot overlap.
+            ValueError: more experts a token than there are, windows that cannot overlap, or impossible temperatures.
         """
         super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
-        if not 1 <= self.experts_per_token <= self.experts:
+        if self.experts and not 1 <= self.experts_per_token <= self.experts:
             raise ValueError(f"experts_per_token is {self.experts_per_token}: expected 1 to {self.experts} (experts)")
+        if wrong := {k: v for k, v in (self.temperatures or {}).items() if k not in self.tag_set.labels or v <= 0}:
+            raise ValueError(f"temperatures has {wrong}: expected positive ones of the labels {self.tag_set.labels}")
         if not 0 <= self.overlap < self.window:
             raise ValueError(f"overlap is {self.overlap}: expected 0 to under {self.window} (window)")
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils.generic import ModelOutput
@@ -49,6 +50,7 @@ class Tagger(PreTrainedModel):  # type: ignore[no-untyped-call] # of transformer
         if self.branch is not None:
             self.branch_classifier = nn.Linear(config.decoder.hidden_size, len(tags.tags))
         self.crf = CRF(legal_start=tags.legal_start, legal_end=tags.legal_end, legal_transitions=tags.legal_transitions)
+        self.crf.requires_grad_(config.head == "crf")
         self.post_init()  # type: ignore[no-untyped-call]
 
     def get_input_embeddings(self) -> nn.Module:
@@ -78,10 +80,19 @@ class Tagger(PreTrainedModel):  # type: ignore[no-untyped-call] # of transformer
                 logits = logits + self.encoder_classifier(encoded)
         if labels is None:
             return TaggerOutput(logits=logits)
-        loss = -self.crf.log_likelihood(logits, labels, mask).sum() / mask.sum().clamp(min=1)
+        loss = self._loss(logits, labels, mask)
         if losses is not None:
             loss = loss + self.config.balance_weight * losses.balance + self.config.z_weight * losses.z
         return TaggerOutput(loss=loss, logits=logits)
+
+    def _loss(self, logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        """Negative log-likelihood a character, a scalar: of the paths, or of each tag by itself.
+
+        *Shape:* logits (B, T, K), labels and mask (B, T).
+        """
+        if self.config.head == "softmax":
+            return functional.cross_entropy(logits[mask].float(), labels[mask])
+        return -self.crf.log_likelihood(logits, labels, mask).sum() / mask.sum().clamp(min=1)
 
     def _encode(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """Encoder states of the characters, read between the two special tokens.
@@ -107,8 +118,9 @@ class Tagger(PreTrainedModel):  # type: ignore[no-untyped-call] # of transformer
             for bias in (module.up_bias, module.down_bias):
                 init.zeros_(bias)
         elif isinstance(module, CRF):
+            is_used = self.config.head == "crf"
             for parameter in module.parameters(recurse=False):
-                init.uniform_(parameter, -0.1, 0.1)
+                init.uniform_(parameter, -0.1, 0.1) if is_used else init.zeros_(parameter)
 
 
 class HybridBranch(nn.Module):
@@ -121,17 +133,24 @@ class HybridBranch(nn.Module):
         decoder.is_causal = not config.bidirectional
         decoder.use_cache = False
         self.adapter = nn.Linear(config.encoder.hidden_size, decoder.hidden_size)
-        self.moe = SparseMoE(
-            size=decoder.hidden_size,
-            expert_size=config.expert_size,
-            experts=config.experts,
-            experts_per_token=config.experts_per_token,
-        )
+        self.moe = None
+        if config.experts:
+            self.moe = SparseMoE(
+                size=decoder.hidden_size,
+                expert_size=config.expert_size,
+                experts=config.experts,
+                experts_per_token=config.experts_per_token,
+            )
         self.decoder = AutoModel.from_config(decoder)  # type: ignore[no-untyped-call]
         self.decoder.embed_tokens = None  # it is fed embeddings; its own would be dead weight
 
-    def forward(self, encoded: Tensor, mask: Tensor) -> tuple[Tensor, RouterLosses]:
-        """Decoder states. *Shape:* encoded (B, T, D), mask (B, T) bool; returns (B, T, H)."""
-        mixed, losses = self.moe(self.adapter(encoded), mask)
+    def forward(self, encoded: Tensor, mask: Tensor) -> tuple[Tensor, RouterLosses | None]:
+        """Decoder states, and the router's losses where there are experts.
+
+        *Shape:* encoded (B, T, D), mask (B, T) bool; returns (B, T, H).
+        """
+        mixed, losses = self.adapter(encoded), None
+        if self.moe is not None:
+            mixed, losses = self.moe(mixed, mask)
         output = self.decoder(inputs_embeds=mixed, attention_mask=mask.long())
         return output.last_hidden_state, losses

@@ -10,6 +10,8 @@ from ecner.labels import Span
 from ecner.retraining.reading import ALL, ModelReading
 
 BINS = 10
+_LEAST = 1e-12  # a certain mention has no log-odds
+_STEPS = 60
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,35 @@ class Calibration:
     count: int
 
 
+def fit_temperature(confidence: NDArray[np.float64], is_right: NDArray[np.bool_]) -> float:
+    """The temperature of mentions read at temperature 1 under which their being right is likeliest.
+
+    Guo et al. 2017, section 4.2. It is kept between 0.2 and 5: where all are right, or all wrong, the likelihood has
+    no other end. 1 where there are no mentions.
+
+    *Shape:* both (N,).
+    """
+    if not len(confidence):
+        return 1.0
+    p = np.clip(confidence, _LEAST, 1 - _LEAST)
+    signed = np.where(is_right, 1, -1) * np.log(p / (1 - p))  # log-odds of what came true
+    low, high = np.log(0.2), np.log(5.0)
+    for _ in range(_STEPS):  # ternary search: the loss is convex in 1 / T, so it has one valley in log T too
+        left, right = low + (high - low) / 3, high - (high - low) / 3
+        losses = [np.logaddexp(0, -signed / np.exp(t)).mean() for t in (left, right)]
+        low, high = (low, right) if losses[0] <= losses[1] else (left, high)
+    return float(np.exp((low + high) / 2))
+
+
+def fit_temperatures(gold: Sequence[Sequence[Span]], reading: ModelReading) -> dict[str, float]:
+    """The temperature of each label that was found, from a reading at temperature 1 of texts not trained on."""
+    labels, confidence, is_right = _judged(gold, reading)
+    return {
+        label: round(fit_temperature(confidence[labels == label], is_right[labels == label]), 4)
+        for label in sorted(set(labels.tolist()))
+    }
+
+
 def calibrate(confidence: NDArray[np.float64], is_right: NDArray[np.bool_], bins: int = BINS) -> Calibration:
     """Calibration of mentions, in any order. *Shape:* both (N,).
 
@@ -55,6 +86,17 @@ def calibrate(confidence: NDArray[np.float64], is_right: NDArray[np.bool_], bins
 
 def calibrations(gold: Sequence[Sequence[Span]], reading: ModelReading) -> Mapping[str, Calibration]:
     """Calibration over all mentions of a reading (``all``), and of each type that it found."""
+    labels, confidence, is_right = _judged(gold, reading)
+    types = {label: labels == label for label in sorted(set(labels.tolist()))}
+    return {ALL: calibrate(confidence, is_right)} | {
+        entity_type: calibrate(confidence[chosen], is_right[chosen]) for entity_type, chosen in types.items()
+    }
+
+
+def _judged(
+    gold: Sequence[Sequence[Span]], reading: ModelReading
+) -> tuple[NDArray[np.object_], NDArray[np.float64], NDArray[np.bool_]]:
+    """Label, confidence and strict rightness of each mention of a reading."""
     found = [
         (span.label, confidence, span in right)
         for right, spans, confidences in zip(map(set, gold), reading.spans, reading.confidences, strict=True)
@@ -62,8 +104,4 @@ def calibrations(gold: Sequence[Sequence[Span]], reading: ModelReading) -> Mappi
     ]
     labels = np.array([label for label, _, _ in found], dtype=object)
     confidence = np.array([value for _, value, _ in found], dtype=np.float64)
-    is_right = np.array([right for _, _, right in found], dtype=bool)
-    types = {label: labels == label for label in sorted({label for label, _, _ in found})}
-    return {ALL: calibrate(confidence, is_right)} | {
-        entity_type: calibrate(confidence[chosen], is_right[chosen]) for entity_type, chosen in types.items()
-    }
+    return labels, confidence, np.array([right for _, _, right in found], dtype=bool)

@@ -78,14 +78,22 @@ class LengthBatches(Sampler[list[int]]):
             yield order[self._cuts[batch]].tolist()
 
 
-def collate(examples: Sequence[Example], *, pad_token_id: int) -> dict[str, Tensor]:
-    """Pads examples on the right. *Shape:* input_ids, attention_mask, labels (B, T)."""
+def collate(
+    examples: Sequence[Example], *, pad_token_id: int, hidden_share: float = 0.0, hidden_token_id: int = 0
+) -> dict[str, Tensor]:
+    """Pads examples on the right, with a random share of the characters hidden behind one token.
+
+    *Shape:* input_ids, attention_mask, labels (B, T).
+    """
     length = max(len(e.ids) for e in examples)
     ids = torch.full((len(examples), length), pad_token_id, dtype=torch.long)
     labels = torch.full((len(examples), length), _IGNORED, dtype=torch.long)
     for row, example in enumerate(examples):
         ids[row, : len(example.ids)] = torch.from_numpy(example.ids)
         labels[row, : len(example.tags)] = torch.from_numpy(example.tags)
+    if hidden_share:
+        is_hidden = (torch.rand(ids.shape) < hidden_share) & (labels != _IGNORED)
+        ids = ids.masked_fill(is_hidden, hidden_token_id)
     return {"input_ids": ids, "attention_mask": (labels != _IGNORED).long(), "labels": labels}
 
 

@@ -14,7 +14,8 @@ from ecner.model.config import TaggerConfig
 
 _SHAPE = {
     "architecture", "encoder_layers", "decoder_base", "decoder_size", "decoder_layers", "decoder_heads",
-    "bidirectional", "experts", "experts_per_token", "expert_size", "skip", "dropout", "attention_dropout",
+    "bidirectional", "experts", "experts_per_token", "expert_size", "skip", "branch_start", "head", "dropout",
+    "attention_dropout",
 }  # fmt: skip
 
 
@@ -46,7 +47,8 @@ def starting_point(settings: TrainSettings, tag_set: TagSet) -> Start:
         decoder = settings.decoder_base or decoder_config(
             size=settings.decoder_size, layers=settings.decoder_layers, heads=settings.decoder_heads
         )
-        new = {"moe"} if settings.decoder_base else {"moe", "decoder"}
+        new = set() if settings.decoder_base else {"decoder"}
+        new |= {"moe"} if settings.experts else set()
     checkpoint = build(
         tag_set,
         encoder=settings.base,
@@ -55,6 +57,8 @@ def starting_point(settings: TrainSettings, tag_set: TagSet) -> Start:
         decoder=decoder,
         bidirectional=settings.bidirectional,
         skip=settings.skip,
+        zero_branch=settings.branch_start == "zero",
+        head=settings.head,
         experts=settings.experts,
         experts_per_token=settings.experts_per_token,
         expert_size=settings.expert_size,

@@ -1,8 +1,10 @@
 """transformers' Trainer for taggers: learning rates by part, batches cut by characters, strict F1 on dev."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,8 +22,12 @@ from ecner.data.rows import LabelledText
 from ecner.evaluation import strict_f1
 from ecner.inference.reader import Reader
 from ecner.model.checkpoint import Checkpoint
+from ecner.model.vocabulary import UNKNOWN
+from ecner.training.average import WeightAverage
 from ecner.training.batches import Example, LengthBatches, TaggedTexts, collate
+from ecner.training.numerics import has_fast_bfloat16, trained_attention
 from ecner.training.progress import progress
+from ecner.training.regularise import adversarial, divergence
 
 _METRIC = "eval_strict_f1"
 
@@ -49,10 +55,20 @@ class TaggerTrainer(Trainer):
             args=args,
             train_dataset=self.examples,
             eval_dataset=[],  # evaluate reads ``dev`` itself
-            data_collator=partial(collate, pad_token_id=config.pad_token_id),
-            callbacks=[EarlyStoppingCallback(early_stopping_patience=settings.patience), *progress()],
+            data_collator=partial(
+                collate,
+                pad_token_id=config.pad_token_id,
+                hidden_share=settings.character_dropout,
+                hidden_token_id=checkpoint.vocabulary.ids[UNKNOWN],
+            ),
+            callbacks=[EarlyStoppingCallback(early_stopping_patience=settings.patience)] if dev else [],
         )
+        for callback in progress():
+            self.add_callback(callback)
         self.remove_callback(PrinterCallback)
+        self.average = WeightAverage(adapters or checkpoint.tagger, settings.average) if settings.average else None
+        if self.average is not None:
+            self.add_callback(self.average)
 
     def get_train_dataloader(self) -> DataLoader[Example]:
         """Batches of similar length, cut by characters."""
@@ -91,10 +107,52 @@ class TaggerTrainer(Trainer):
 
     def _learning_rate(self, name: str) -> float:
         """The rate of a parameter by its name."""
+        settings = self.settings
         if ".lora_" in name:
-            return self.settings.lora.lr
-        pretrained = ("encoder.", "branch.decoder.") if self.settings.decoder_base else ("encoder.",)
-        return self.settings.encoder_lr if any(part in name for part in pretrained) else self.settings.head_lr
+            return settings.lora.lr
+        if name.startswith("crf.") or ".crf." in name:
+            return settings.crf_lr or settings.head_lr
+        if settings.decoder_base and "branch.decoder." in name:
+            return settings.encoder_lr
+        if "encoder." not in name:
+            return settings.head_lr
+        layers = self.checkpoint.tagger.config.encoder.num_hidden_layers
+        layer = re.search(r"encoder\.layer\.(\d+)\.", name)
+        below_top = layers - 1 - int(layer[1]) if layer else layers  # embeddings lie under all layers
+        return float(settings.encoder_lr * settings.layer_decay**below_top)
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *arguments: Any, **options: Any) -> Any:
+        """The tagger's loss; with consistency, the mean of two passes and how far their dropout makes them differ."""
+        if not self.settings.consistency:
+            return super().compute_loss(model, inputs, *arguments, **options)
+        first, second = model(**inputs), model(**inputs)
+        apart = divergence(first.logits, second.logits, inputs["attention_mask"].bool())
+        return (first.loss + second.loss) / 2 + self.settings.consistency * apart
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Tensor], *arguments: Any, **options: Any) -> Tensor:
+        """The Trainer's step; where adversarial, with a second one on the embeddings that hurt most."""
+        loss = super().training_step(model, dict(inputs), *arguments, **options)
+        if self.settings.adversarial:
+            weight = cast("nn.Parameter", self.checkpoint.tagger.get_input_embeddings().weight)
+            with adversarial(weight, self.settings.adversarial):
+                super().training_step(model, dict(inputs), *arguments, **options)
+        return loss
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """The weights, and their average beside them."""
+        super().save_model(output_dir, _internal_call)
+        if self.average is not None and self.args.should_save and output_dir is not None:
+            self.average.save(Path(output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.average is not None:
+            self.average.load(Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        if self.average is not None:
+            self.average.load(Path(cast("str", self.state.best_model_checkpoint)))
 
     def evaluate(
         self,
@@ -103,8 +161,9 @@ class TaggerTrainer(Trainer):
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """Strict F1 on each dev set, and their mean, by which the best epoch is chosen."""
-        reader = Reader(self.checkpoint, device=str(self.args.device), dtype="float32")
-        scores = {name: strict_f1(reader, texts) for name, texts in self.dev.items()}
+        with self.average.applied() if self.average else nullcontext():
+            reader = Reader(self.checkpoint, device=str(self.args.device), dtype="float32")
+            scores = {name: strict_f1(reader, texts) for name, texts in self.dev.items()}
         metrics = {f"{metric_key_prefix}_{name}_strict_f1": value for name, value in scores.items()}
         metrics[f"{metric_key_prefix}_strict_f1"] = sum(scores.values()) / len(scores)
         self.log(metrics)
@@ -132,16 +191,19 @@ def train(
     """Trains in place and leaves the tagger at its best epoch; a training that was killed goes on where it was.
 
     Checkpoints lie in ``output``, one an epoch, the newest of which is taken up. With ``adapters``, the model that
-    ``add_lora`` made of the tagger, only these are trained.
+    ``add_lora`` made of the tagger, only these are trained. Without any dev text it is left as its last epoch made it.
     """
     output.mkdir(parents=True, exist_ok=True)
-    args = _arguments(settings, output)
+    args = _arguments(settings, output, is_judged=bool(dev))
     if args.should_save:
         _remove_unfinished(output)
     trainer = TaggerTrainer(checkpoint, settings, train=train, dev=dev, args=args, adapters=adapters)
     trainer.accelerator.wait_for_everyone()
     newest = get_last_checkpoint(str(output))  # type: ignore[no-untyped-call]
-    trainer.train(resume_from_checkpoint=newest)
+    with trained_attention(checkpoint.tagger):
+        trainer.train(resume_from_checkpoint=newest)
+    if trainer.average is not None:
+        trainer.average.apply()
     checkpoint.tagger.eval()  # type: ignore[no-untyped-call]
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     return Trained([_untimed(row) for row in trainer.state.log_history], weights)
@@ -162,7 +224,7 @@ def _remove_unfinished(output: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _arguments(settings: TrainSettings, output: Path) -> TrainingArguments:
+def _arguments(settings: TrainSettings, output: Path, *, is_judged: bool) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(output),
         num_train_epochs=settings.epochs,
@@ -170,20 +232,20 @@ def _arguments(settings: TrainSettings, output: Path) -> TrainingArguments:
         lr_scheduler_type="linear",
         warmup_steps=settings.warmup,  # below 1 it is a share of all steps
         max_grad_norm=1.0,
-        eval_strategy="epoch",
+        eval_strategy="epoch" if is_judged else "no",
         save_strategy="epoch",
         save_total_limit=2,
-        load_best_model_at_end=True,
+        load_best_model_at_end=is_judged,
         restore_callback_states_from_checkpoint=True,  # a resumed run keeps its count of epochs without gain
-        metric_for_best_model=_METRIC,
-        greater_is_better=True,
+        metric_for_best_model=_METRIC if is_judged else None,
+        greater_is_better=True if is_judged else None,
         logging_steps=50,
         disable_tqdm=True,  # it has a bar of its own
         seed=settings.seed,
         ddp_find_unused_parameters=False,
         use_cpu=not torch.cuda.is_available(),
         accelerator_config={"even_batches": False},  # LengthBatches is even by itself
-        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False),
+        bf16=settings.dtype == "bfloat16" or (settings.dtype == "auto" and has_fast_bfloat16()),
         dataloader_pin_memory=torch.cuda.is_available(),
         report_to=[],
     )

@@ -1,0 +1,62 @@
+"""A plan: variants of one training, by name, and the seeds that each is trained with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ecner.config import TrainSettings
+
+_OWN_KEYS = {"encoder", "added"}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the table: settings over those of the plan, its encoder, and the rows added to the train split.
+
+    ``encoder`` and ``added`` are names; the command says which folder and files they stand for.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    encoder: str
+    added: tuple[str, ...]
+
+    def train_settings(self, *, seed: int, base: Path) -> TrainSettings:
+        """The settings of one cell."""
+        return TrainSettings.model_validate({**self.settings, "seed": seed, "base": str(base)})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The variants and seeds; ``folds`` above 0 leaves that part of the train rows out, another one for each seed."""
+
+    name: str
+    about: str
+    seeds: tuple[int, ...]
+    folds: int
+    variants: tuple[Variant, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> "Plan":
+        """The plan in a YAML file."""
+        values = yaml.safe_load(path.read_text("utf-8"))
+        variants = tuple(
+            Variant(
+                name=name,
+                settings={**values["train"], **{k: v for k, v in own.items() if k not in _OWN_KEYS}},
+                encoder=own.get("encoder", values.get("encoder", "plain")),
+                added=tuple(own.get("added", values.get("added", ()))),
+            )
+            for name, own in values["variants"].items()
+        )
+        return cls(path.stem, values["about"], tuple(values["seeds"]), values.get("folds", 0), variants)
+
+    def variant(self, name: str) -> Variant:
+        """The variant of a name."""
+        found = [variant for variant in self.variants if variant.name == name]
+        if not found:
+            raise SystemExit(f"{self.name} has no variant {name!r}: expected one of {[v.name for v in self.variants]}")
+        return found[0]

@@ -1,0 +1,109 @@
+"""What variants are made from, each step once: an encoder pre-trained on reviews, and rows added to the train split.
+
+    python -m tests.ablation.prepare encoder ../shared OUT_FOLDER
+    python -m tests.ablation.prepare renamed ../shared OUT_FILE
+    python -m tests.ablation.prepare labelled ../shared OUT_FILE --teacher FOLDER --teacher FOLDER ...
+
+No text of either dev set, nor one that contains such a text, gets into any of them. Added rows are labelled by the
+teachers together, and kept where they are sure of every mention.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+import torch
+from torch import Tensor, nn
+
+from ecner.data.corpus import write_corpus
+from ecner.data.leaks import leaks
+from ecner.data.rows import LabelledText
+from ecner.inference.reader import Reader
+from ecner.model.checkpoint import Checkpoint
+from ecner.model.crf import CRF
+from ecner.model.tagger import TaggerOutput
+from ecner.retraining.reading import read_texts
+from ecner.training.augment import renamed
+from ecner.training.pretrain import pretrain
+from tests.ablation.data import Sets
+
+_LAYERS, _EPOCHS = 6, 3
+_NAMES = ("HPPX", "XH")
+
+
+class Ensemble(nn.Module):
+    """Taggers of one tag set read as one: their emissions and transitions are averaged.
+
+    A path's score is then the mean of its scores, so that its probability is their normalised geometric mean.
+    """
+
+    def __init__(self, taggers: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.taggers = nn.ModuleList(taggers)
+        self.config = taggers[0].config
+        tags = self.config.tag_set
+        self.crf = CRF(legal_start=tags.legal_start, legal_end=tags.legal_end, legal_transitions=tags.legal_transitions)
+        with torch.no_grad():
+            for name, parameter in self.crf.named_parameters():
+                parameter.copy_(torch.stack([t.crf.get_parameter(name) for t in taggers]).mean(0))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TaggerOutput:
+        """Mean emissions. *Shape:* (B, T) to (B, T, K)."""
+        return TaggerOutput(logits=torch.stack([t(input_ids, attention_mask).logits for t in self.taggers]).mean(0))
+
+
+def unlabelled(shared: Path, sets: Sets) -> list[str]:
+    """Texts of the unlabelled reviews, each once, without any dev text."""
+    read = pl.scan_parquet(shared / "data/reviews/**/*.parquet", hive_partitioning=False).select("text").collect()
+    texts = sorted(set(read["text"].drop_nulls()))
+    return _clean(texts, sets)
+
+
+def label(shared: Path, teachers: Sequence[Path], least: float) -> list[LabelledText]:
+    """Rows of reviews that are in no labelled set, with the mentions that the teachers find together.
+
+    Only rows without a mention under ``least`` are kept: what is left out is noise that would be learned.
+    """
+    sets = Sets.read(shared)
+    known = {row.text for row in sets.train}
+    texts = [text for text in unlabelled(shared, sets) if text not in known]
+    checkpoints = [Checkpoint.load(folder) for folder in teachers]
+    ensemble = Ensemble([checkpoint.tagger for checkpoint in checkpoints])
+    reader = Reader(Checkpoint(ensemble, checkpoints[0].vocabulary))  # type: ignore[arg-type] # reads like a tagger
+    found = read_texts(reader, texts, {})
+    rows = zip(texts, found.spans, found.confidences, strict=True)
+    return [LabelledText(text, tuple(spans)) for text, spans, sure in rows if min(sure, default=1.0) >= least]
+
+
+def _clean(texts: Sequence[str], sets: Sets) -> list[str]:
+    return [text for text, leaked in zip(texts, leaks(texts, sets.dev_texts()), strict=True) if not leaked]
+
+
+def main() -> None:
+    """One step."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("step", choices=["encoder", "renamed", "labelled"])
+    options.add_argument("shared", type=Path)
+    options.add_argument("out", type=Path)
+    options.add_argument("--teacher", type=Path, action="append", default=[])
+    options.add_argument("--least", type=float, default=0.5, help="confidence of each mention of a row")
+    options.add_argument("--seed", type=int, default=0)
+    given = options.parse_args()
+    sets = Sets.read(given.shared)
+    if given.step == "encoder":
+        texts = unlabelled(given.shared, sets) + _clean(sorted({row.text for row in sets.train}), sets)
+        encoder = str(given.shared / "models/e5-small-zh-char")
+        pretrain(encoder, texts, given.out, layers=_LAYERS, epochs=_EPOCHS, seed=given.seed)
+        return
+    if given.step == "renamed":
+        rows = sets.admitted(renamed(sets.train, _NAMES, seed=given.seed))
+    else:
+        rows = label(given.shared, given.teacher, given.least)
+    if bad := write_corpus(given.out, rows, "jsonl"):
+        raise SystemExit(f"{len(bad)} rows cannot be written, such as {bad[0]}")
+    print(f"{len(rows):,} rows, {sum(len(row.spans) for row in rows):,} mentions")
+
+
+if __name__ == "__main__":
+    main()
