@@ -194,6 +194,7 @@ def _load_whole(folder: Path, dtype: torch.dtype) -> Checkpoint:
 def _load_adapter(folder: Path, dtype: torch.dtype, *, merge: bool) -> Checkpoint:
     config = TaggerConfig.from_pretrained(folder, local_files_only=True)
     base = Checkpoint.load(base_of(folder), dtype).with_tags(config.tag_set)
+    base.tagger.config.temperatures = config.temperatures
     return Checkpoint(load_lora(base.tagger, folder, merge=merge), base.vocabulary)
 
 

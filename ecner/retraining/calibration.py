@@ -6,12 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ecner.config import ModelSettings
+from ecner.data.rows import LabelledText
+from ecner.inference.reader import Reader
 from ecner.labels import Span
-from ecner.retraining.reading import ALL, ModelReading
+from ecner.model.checkpoint import Checkpoint
+from ecner.retraining.bootstrap import RESAMPLES, Estimate
+from ecner.retraining.reading import ALL, ModelReading, read_texts
 
 BINS = 10
 _LEAST = 1e-12  # a certain mention has no log-odds
 _STEPS = 60
+_ENOUGH = 100
+_CHUNK = 100  # resamples held at a time
 
 
 @dataclass(frozen=True)
@@ -57,12 +64,22 @@ def fit_temperature(confidence: NDArray[np.float64], is_right: NDArray[np.bool_]
 
 
 def fit_temperatures(gold: Sequence[Sequence[Span]], reading: ModelReading) -> dict[str, float]:
-    """The temperature of each label that was found, from a reading at temperature 1 of texts not trained on."""
+    """The temperature of each label that was found, from a reading at temperature 1 of texts not trained on.
+
+    A label found fewer than 100 times gets that of all mentions together.
+    """
     labels, confidence, is_right = _judged(gold, reading)
-    return {
-        label: round(fit_temperature(confidence[labels == label], is_right[labels == label]), 4)
-        for label in sorted(set(labels.tolist()))
-    }
+    chosen = {label: labels == label for label in sorted(set(labels.tolist()))}
+    everything = np.ones(len(labels), dtype=bool)
+    rows = {label: own if own.sum() >= _ENOUGH else everything for label, own in chosen.items()}
+    return {label: round(fit_temperature(confidence[own], is_right[own]), 4) for label, own in rows.items()}
+
+
+def temperatures(checkpoint: Checkpoint, texts: Sequence[LabelledText], settings: ModelSettings) -> dict[str, float]:
+    """Temperatures of a checkpoint's labels, by its reading of labelled texts that it was not trained on."""
+    checkpoint.tagger.config.temperatures = None  # those of its base
+    reader = Reader(checkpoint, device=settings.device, dtype=settings.dtype, decoder=settings.decoder)
+    return fit_temperatures([t.spans for t in texts], read_texts(reader, [t.text for t in texts], {}))
 
 
 def calibrate(confidence: NDArray[np.float64], is_right: NDArray[np.bool_], bins: int = BINS) -> Calibration:
@@ -82,6 +99,31 @@ def calibrate(confidence: NDArray[np.float64], is_right: NDArray[np.bool_], bins
     rows = zip(means.tolist(), shares.tolist(), mass[kept].astype(np.int64).tolist(), strict=True)
     ece = float(np.abs(shares - means) @ mass[kept]) / count if count else 0.0
     return Calibration(tuple(Bin(*row) for row in rows), ece, count)
+
+
+def ece_interval(
+    gold: Sequence[Sequence[Span]], reading: ModelReading, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Estimate:
+    """The expected calibration error over all mentions, and its 95% interval by a bootstrap over texts.
+
+    Resampled figures lie a little above the value itself: chance parts precision from confidence in every bin.
+    """
+    _, confidence, is_right = _judged(gold, reading)
+    order = np.argsort(confidence, kind="stable")
+    text = np.repeat(np.arange(len(gold)), [len(spans) for spans in reading.spans])[order]
+    gap = is_right[order] - confidence[order]
+    draw = np.random.default_rng(seed)
+    found = []
+    for first in range(0, resamples, _CHUNK):
+        rows = min(_CHUNK, resamples - first)
+        weights = draw.multinomial(len(gold), np.full(len(gold), 1 / len(gold)), size=rows)[:, text]  # (r, N)
+        totals = weights.sum(1)
+        place = (weights.cumsum(1) - weights / 2) / np.maximum(totals, 1)[:, None]
+        bins = np.minimum((place * BINS).astype(np.int64), BINS - 1) + np.arange(rows)[:, None] * BINS
+        gaps = np.bincount(bins.ravel(), weights=(weights * gap).ravel(), minlength=rows * BINS).reshape(rows, BINS)
+        found.append(np.abs(gaps).sum(1) / np.maximum(totals, 1))
+    lower, upper = np.quantile(np.concatenate(found), (0.025, 0.975)).tolist()
+    return Estimate(calibrate(confidence, is_right).ece, lower, upper)
 
 
 def calibrations(gold: Sequence[Sequence[Span]], reading: ModelReading) -> Mapping[str, Calibration]:

@@ -187,6 +187,8 @@ def _calibration(comparison: Comparison) -> Iterator[str | Table | Picture]:
         f"On {_rows(comparison)}: of the mentions with a confidence of 0.8, 8 in 10 should be strictly right. ECE is "
         "the mean gap between confidence and precision over ten bins of equal mass."
     )
+    for side, ece in comparison.ece.items():
+        yield f"{side}: ECE {_number(ece.value)}, in 95% of resamplings of the texts {_interval(ece.lower, ece.upper)}."
     curves = {
         side: [(b.confidence, b.precision, b.count) for b in found[ALL].bins]
         for side, found in comparison.calibration.items()

@@ -18,6 +18,7 @@ from ecner.errors import DataError, RunError, UsageError
 from ecner.labels import TagSet
 from ecner.lake import Lake
 from ecner.registry import CHAMPION, SHIPPED, ModelVersion, is_folder, resolve_in, training_texts
+from ecner.retraining.calibration import temperatures
 from ecner.retraining.snapshot import Snapshot
 from ecner.retraining.versions import merges_exactly, models_folder, save_base, save_version
 from ecner.training.run import Job, run_training
@@ -78,6 +79,7 @@ def train_candidate(settings: Settings, snapshot: Snapshot) -> Candidate:
                     "recipe": _recipe(settings.train),
                 },
                 merging=lambda adapter: merges_exactly(adapter, texts, settings.model),
+                calibrating=lambda checkpoint: temperatures(checkpoint, _all(dev), settings.model),
             )
             version = folder.name
             write_whole(work / _VERSION_NAME, version.encode())

@@ -48,6 +48,7 @@ def save_version(
     training_texts: Collection[str] | None,
     facts: Mapping[str, object],
     merging: Callable[[Path], bool],
+    calibrating: Callable[[Checkpoint], Mapping[str, float]],
 ) -> Path:
     """What a training left in its folder, as a version: weights or adapter, learning curve, and what it learned from.
 
@@ -57,6 +58,7 @@ def save_version(
         training_texts: hashes of the texts that it was trained on; None where they are not known.
         facts: what version.json says; ``base`` names the folder beside it that an adapter belongs to.
         merging: whether an adapter, in the folder that it is given, may be merged into its base's weights.
+        calibrating: the temperature of each label.
     """
 
     def fill(folder: Path) -> None:
@@ -69,6 +71,9 @@ def save_version(
         _write_facts(folder, known)
         if is_adapter(folder):
             _write_facts(folder, known | {"merged": merging(folder)})
+        checkpoint = Checkpoint.load(folder)
+        checkpoint.tagger.config.temperatures = dict(calibrating(checkpoint))
+        checkpoint.tagger.config.save_pretrained(folder)
 
     return _publish(models, "lora" if is_adapter(work / TRAINED) else "full", fill)
 

@@ -35,6 +35,7 @@ GOOD = Comparison(
     f1={ALL: FOUND},
     shown="fresh",
     calibration={},
+    ece={},
     confusion={},
     mistakes={},
     speed=Speed(100, {CHAMPION: (1.0, 1.0, 9.0), CHALLENGER: (1.2, 1.4, 1.3)}),

@@ -29,10 +29,16 @@ def trained(tmp_path):
     return work
 
 
+def tempered(checkpoint):
+    return dict.fromkeys(checkpoint.tagger.config.tag_set.labels, 1.5)
+
+
 def version_of(work, merging=lambda _: True):
     (base,) = work.parent.glob("base-*")
     facts = {"base": base.name, "parent": None}
-    return save_version(work.parent, work, training_texts=["b", "a"], facts=facts, merging=merging)
+    return save_version(
+        work.parent, work, training_texts=["b", "a"], facts=facts, merging=merging, calibrating=tempered
+    )
 
 
 def test_one_base_is_kept_once(tmp_path):
@@ -102,5 +108,14 @@ def test_a_failure_leaves_no_folder_behind(trained):
 
 def test_what_was_not_known_of_training_texts_is_not_told(trained):
     (base,) = trained.parent.glob("base-*")
-    folder = save_version(trained.parent, trained, training_texts=None, facts={"base": base.name}, merging=bool)
+    folder = save_version(
+        trained.parent, trained, training_texts=None, facts={"base": base.name}, merging=bool, calibrating=tempered
+    )
     assert training_texts(folder) is None
+
+
+def test_a_version_carries_its_temperatures_and_its_weights_stay(trained):
+    folder = version_of(trained)
+    checkpoint = Checkpoint.load(folder)
+    assert checkpoint.tagger.config.temperatures == tempered(checkpoint)
+    assert set(tempered(checkpoint)) == set(checkpoint.tagger.config.tag_set.labels)

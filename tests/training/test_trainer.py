@@ -95,7 +95,7 @@ def test_encoder_and_head_learn_at_their_own_rates(tmp_path, still):
 
 def test_every_parameter_is_in_one_group_with_its_rate_and_decay(tmp_path):
     checkpoint = tiny()
-    args = module._arguments(QUICK, tmp_path)
+    args = module._arguments(QUICK, tmp_path, is_judged=False)
     trainer = TaggerTrainer(checkpoint, QUICK, train=TEXTS, dev={}, args=args)
     groups = trainer.create_optimizer().param_groups
     of = {id(parameter): group for group in groups for parameter in group["params"]}
