@@ -18,7 +18,7 @@ from ecner.nightly.names import Lexicon
 from ecner.retraining.bootstrap import Estimate, f1, f1_samples, percentile_interval, text_counts
 from ecner.retraining.calibration import Calibration, calibrations, ece_interval
 from ecner.retraining.entities import EntityChange, entity_changes, entity_counts
-from ecner.retraining.mistakes import Confusion, Mistake, confusion, worst_mistakes
+from ecner.retraining.mistakes import Confusion, Mistake, confusion, error_classes, worst_mistakes
 from ecner.retraining.reading import ALL, CHALLENGER, CHAMPION, ModelReading, Speed, measure_speed, read_texts
 
 SEEN, UNSEEN, FRESH = "seen", "unseen", "fresh"
@@ -108,8 +108,8 @@ class Comparison:
     """All figures of a challenger and, where the two can be compared, of the champion; mappings go by side.
 
     ``f1`` goes by data set (or ``all``), then by entity type (or ``all``); a data set without fresh texts is not in it.
-    Calibration, ece (with its 95% interval), confusion and mistakes are of the rows of the part ``shown``: fresh, or
-    all where none is fresh.
+    Calibration, ece (with its 95% interval), confusion, errors and mistakes are of the rows of the part ``shown``:
+    fresh, or all where none is fresh.
     """
 
     versions: Mapping[str, str]
@@ -123,6 +123,7 @@ class Comparison:
     calibration: Mapping[str, Mapping[str, Calibration]]
     ece: Mapping[str, Estimate]
     confusion: Mapping[str, Confusion]
+    errors: Mapping[str, Mapping[str, Mapping[str, int]]]
     mistakes: Mapping[str, tuple[Mistake, ...]]
     speed: Speed | None
     entities: Mapping[str, EntityChange]
@@ -218,6 +219,7 @@ def compare(
         calibration={side: calibrations(shown_rows.gold, reading) for side, reading in shown_readings.items()},
         ece={side: ece_interval(shown_rows.gold, reading) for side, reading in shown_readings.items()},
         confusion={side: confusion(shown_rows.gold, reading.spans, names) for side, reading in shown_readings.items()},
+        errors={side: error_classes(shown_rows.gold, reading.spans, names) for side, reading in shown_readings.items()},
         mistakes={
             side: worst_mistakes(shown_rows.texts, shown_rows.gold, reading, _other(side, shown_readings))
             for side, reading in shown_readings.items()

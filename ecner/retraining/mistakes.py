@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from ecner.labels import Span
 from ecner.retraining.reading import ModelReading
 
+KINDS = ("missed", "spurious", "type", "ends", "type and ends")
 WORST = 20
 _CONTEXT_CHARS = 20
 
@@ -72,6 +73,18 @@ def confusion(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]
     )
     names = (*types, None)
     return Confusion(tuple(types), tuple(tuple(pairs[row, column] for column in names) for row in names))
+
+
+def error_classes(
+    gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]], types: Sequence[str]
+) -> dict[str, dict[str, int]]:
+    """How many mentions of each type are mistaken in each way; a spurious one counts under the type predicted."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for found in map(align, gold, predicted):
+        for left, right in found:
+            if left != right and (mention := left or right):
+                counts[mention.label, _kind(left, right)] += 1
+    return {name: {kind: counts[name, kind] for kind in KINDS} for name in types}
 
 
 def worst_mistakes(

@@ -12,7 +12,7 @@ from ecner.retraining.bootstrap import Estimate
 from ecner.retraining.compare import FRESH, Comparison, Part
 from ecner.retraining.entities import EntityChange
 from ecner.retraining.gate import Decision
-from ecner.retraining.mistakes import Confusion, Mistake
+from ecner.retraining.mistakes import KINDS, Confusion, Mistake
 from ecner.retraining.reading import ALL, CHALLENGER, CHAMPION
 
 _CUT_CHARS = 60
@@ -222,6 +222,13 @@ def _confusion(found: Confusion) -> Table:
 
 
 def _mistakes(comparison: Comparison) -> Iterator[str | Table]:
+    yield f"On {_rows(comparison)}, mentions mistaken in each way; a spurious one stands under the type predicted."
+    rows = [
+        (name, side, *(f"{counts[kind]:,}" for kind in KINDS))
+        for name in comparison.types
+        for side, counts in ((side, errors[name]) for side, errors in comparison.errors.items())
+    ]
+    yield Table(("type", "model", *KINDS), rows)
     for side, found in comparison.mistakes.items():
         yield f"{side}, what the other model gets right first:" if len(comparison.mistakes) > 1 else f"{side}:"
         yield Table(

@@ -31,6 +31,32 @@ def renamed(texts: Sequence[LabelledText], labels: Sequence[str], *, seed: int) 
     return made
 
 
+def spliced(texts: Sequence[LabelledText], *, seed: int) -> list[LabelledText]:
+    """As many new texts as there are given: the beginning of one and the end of another, cut at no mention.
+
+    For texts that are lists of names rather than sentences, such as product titles.
+    """
+    draw = random.Random(seed)  # noqa: S311 - no secret
+    others = draw.sample(texts, len(texts))
+    return [
+        _joined(left, _cut(left, draw), right, _cut(right, draw)) for left, right in zip(texts, others, strict=True)
+    ]
+
+
+def _cut(labelled: LabelledText, draw: random.Random) -> int:
+    """A place near the middle that parts no mention."""
+    length = len(labelled.text)
+    middle = draw.randint(length // 4, length - length // 4)
+    return next((span.start for span in labelled.spans if span.start < middle < span.end), middle)
+
+
+def _joined(left: LabelledText, left_cut: int, right: LabelledText, right_cut: int) -> LabelledText:
+    kept = [span for span in left.spans if span.end <= left_cut]
+    by = left_cut - right_cut
+    moved = [Span(s.start + by, s.end + by, s.label) for s in right.spans if s.start >= right_cut]
+    return LabelledText(left.text[:left_cut] + right.text[right_cut:], (*kept, *moved))
+
+
 def _surfaces(texts: Sequence[LabelledText], label: str) -> set[str]:
     return {t.text[s.start : s.end] for t in texts for s in t.spans if s.label == label}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from transformers import (
@@ -18,6 +18,7 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoTokenizer,
     DataCollatorForLanguageModeling,
+    PreTrainedModel,
     Trainer,
     TrainingArguments,
 )
@@ -26,8 +27,6 @@ from ecner.model.checkpoint import encoder_vocabulary
 from ecner.model.vocabulary import Vocabulary
 from ecner.training.batches import LengthBatches
 from ecner.training.numerics import has_fast_bfloat16, trained_attention
-
-LONGEST = 510
 
 
 def pretrain(  # noqa: PLR0913 - a recipe
@@ -87,7 +86,7 @@ class MaskedCharacters(Trainer):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: PreTrainedModel,
         args: TrainingArguments,
         *,
         tokenizer: Any,
@@ -95,10 +94,11 @@ class MaskedCharacters(Trainer):
         texts: Sequence[str],
         batch_chars: int,
     ) -> None:
+        longest = model.config.max_position_embeddings - 2
         start, end, unknown = tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id
         self.rows = [
             {"input_ids": [start, *(i if i < len(tokenizer) else unknown for i in ids), end]}
-            for ids in (vocabulary.encode(text[:LONGEST]).tolist() for text in texts if text)
+            for ids in (vocabulary.encode(text[:longest]).tolist() for text in texts if text)
         ]
         self.batch_chars = batch_chars
         collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)

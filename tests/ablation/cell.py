@@ -69,16 +69,20 @@ def scores(checkpoint: Checkpoint, sets: Sets) -> dict[str, dict[str, dict[str, 
     types = load_settings(environ={}).model.labels
     tag_set = sets.tag_set.from_labels(types.values())
     _, unseen = split_seen((t.text for t in sets.titles_dev), (t.text for t in sets.train))
+    rows = sets.reviews_dev + sets.titles_dev
+    gold = [_typed(row.spans, types) for row in rows]
+    read = reader.read([row.text for row in rows]).spans(reader.tag_set.labels)
+    spans = [_typed(found, types) for found in read]
+    first = len(sets.reviews_dev)
     parts = {
-        "reviews_dev": sets.reviews_dev,
-        "titles_dev": sets.titles_dev,
-        "titles_dev_unseen": [sets.titles_dev[i] for i in unseen],
+        "reviews_dev": range(first),
+        "titles_dev": range(first, len(rows)),
+        "titles_dev_unseen": [first + i for i in unseen],
     }
     found = {}
-    for name, rows in parts.items():
-        gold = [_typed(row.spans, types) for row in rows]
-        spans = reader.read([row.text for row in rows]).spans(reader.tag_set.labels)
-        strict = score(gold, [_typed(s, types) for s in spans], [len(row.text) for row in rows], tag_set).strict
+    for name, chosen in parts.items():
+        lengths = [len(rows[i].text) for i in chosen]
+        strict = score([gold[i] for i in chosen], [spans[i] for i in chosen], lengths, tag_set).strict
         found[name] = {"all": _figures(strict.micro)} | {t: _figures(c) for t, c in strict.per_type.items()}
     return found
 

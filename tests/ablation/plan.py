@@ -8,8 +8,10 @@ from typing import Any
 import yaml
 
 from ecner.config import TrainSettings
+from ecner.resources import resource
 
 _OWN_KEYS = {"encoder", "added"}
+_NOT_OF_A_CELL = {"promote", "patience"}  # nothing is promoted, and no dev text is looked at before the end
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Plan:
-    """The variants and seeds; ``folds`` above 0 leaves that part of the train rows out, another one for each seed."""
+    """The variants and seeds; what a variant leaves out is as in configs/train-shipped.yaml.
+
+    ``folds`` above 0 leaves that part of the train rows out, another one for each seed.
+    """
 
     name: str
     about: str
@@ -43,10 +48,12 @@ class Plan:
     def read(cls, path: Path) -> "Plan":
         """The plan in a YAML file."""
         values = yaml.safe_load(path.read_text("utf-8"))
+        shared = yaml.safe_load(resource("configs/train-shipped.yaml").read_text("utf-8"))["train"]
+        shared = {k: v for k, v in shared.items() if k not in _NOT_OF_A_CELL} | values.get("train", {})
         variants = tuple(
             Variant(
                 name=name,
-                settings={**values["train"], **{k: v for k, v in own.items() if k not in _OWN_KEYS}},
+                settings={**shared, **{k: v for k, v in own.items() if k not in _OWN_KEYS}},
                 encoder=own.get("encoder", values.get("encoder", "plain")),
                 added=tuple(own.get("added", values.get("added", ()))),
             )

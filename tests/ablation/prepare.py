@@ -24,7 +24,7 @@ from ecner.model.checkpoint import Checkpoint
 from ecner.model.crf import CRF
 from ecner.model.tagger import TaggerOutput
 from ecner.retraining.reading import read_texts
-from ecner.training.augment import renamed
+from ecner.training.augment import renamed, spliced
 from ecner.training.pretrain import pretrain
 from tests.ablation.data import Sets
 
@@ -60,17 +60,19 @@ def unlabelled(shared: Path, sets: Sets) -> list[str]:
     return _clean(texts, sets)
 
 
-def label(shared: Path, teachers: Sequence[Path], least: float) -> list[LabelledText]:
-    """Rows of reviews that are in no labelled set, with the mentions that the teachers find together.
+def label(
+    shared: Path, sets: Sets, teachers: Sequence[Path], *, least: float, dtype: str, seed: int
+) -> list[LabelledText]:
+    """Unlabelled reviews, and titles spliced from those of train, with the mentions that the teachers find together.
 
     Only rows without a mention under ``least`` are kept: what is left out is noise that would be learned.
     """
-    sets = Sets.read(shared)
     known = {row.text for row in sets.train}
-    texts = [text for text in unlabelled(shared, sets) if text not in known]
+    titles = [row.text for row in sets.admitted(spliced(sets.titles, seed=seed))]
+    texts = [text for text in unlabelled(shared, sets) + titles if text not in known]
     checkpoints = [Checkpoint.load(folder) for folder in teachers]
     ensemble = Ensemble([checkpoint.tagger for checkpoint in checkpoints])
-    reader = Reader(Checkpoint(ensemble, checkpoints[0].vocabulary))  # type: ignore[arg-type] # reads like a tagger
+    reader = Reader(Checkpoint(ensemble, checkpoints[0].vocabulary), dtype=dtype)  # type: ignore[arg-type] # reads like a tagger
     found = read_texts(reader, texts, {})
     rows = zip(texts, found.spans, found.confidences, strict=True)
     return [LabelledText(text, tuple(spans)) for text, spans, sure in rows if min(sure, default=1.0) >= least]
@@ -88,6 +90,7 @@ def main() -> None:
     options.add_argument("out", type=Path)
     options.add_argument("--teacher", type=Path, action="append", default=[])
     options.add_argument("--least", type=float, default=0.5, help="confidence of each mention of a row")
+    options.add_argument("--dtype", default="auto", help="that teachers read in")
     options.add_argument("--seed", type=int, default=0)
     given = options.parse_args()
     sets = Sets.read(given.shared)
@@ -99,7 +102,7 @@ def main() -> None:
     if given.step == "renamed":
         rows = sets.admitted(renamed(sets.train, _NAMES, seed=given.seed))
     else:
-        rows = label(given.shared, given.teacher, given.least)
+        rows = label(given.shared, sets, given.teacher, least=given.least, dtype=given.dtype, seed=given.seed)
     if bad := write_corpus(given.out, rows, "jsonl"):
         raise SystemExit(f"{len(bad)} rows cannot be written, such as {bad[0]}")
     print(f"{len(rows):,} rows, {sum(len(row.spans) for row in rows):,} mentions")

@@ -1,8 +1,9 @@
 """Scores a model for its card: writes version.json and its training texts' hashes, and prints the card's tables.
 
-    python -m tests.release.figures MODEL_FOLDER --shared ../shared
+    python -m tests.release.figures MODEL_FOLDER --shared ../shared [--added FILE ...]
 
-The data sets are those the shipped model was made from; they are no part of the project.
+``--added`` names the files of rows that were trained on beside the official train splits. The data sets are those the
+shipped model was made from; they are no part of the project.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from ecner.model.checkpoint import Checkpoint
 from ecner.registry import TRAINING_TEXTS
 from ecner.resources import asset
 from ecner.retraining.calibration import calibrations, ece_interval
+from ecner.retraining.mistakes import KINDS, error_classes
 from ecner.retraining.reading import ALL, ModelReading, read_texts
 
 TRAIN = ("data/ecommerce/train.jsonl", "data/reviews_labelled/train.jsonl")
@@ -80,9 +82,9 @@ def figures(sets: Mapping[str, Judged], shared: Path) -> dict[str, object]:
     return {"base": BASE, "data_fingerprint": digest, "evaluations": rows}
 
 
-def hashes(shared: Path) -> str:
+def hashes(files: Sequence[Path]) -> str:
     """Hashes of the training texts, a line each, by which later models are compared on texts new to both."""
-    texts = (text.text for path in TRAIN for text in read_corpus(shared / path).texts)
+    texts = (text.text for path in files for text in read_corpus(path, strict=True).texts)
     return "\n".join([*sorted(set(map(text_hash, texts))), ""])
 
 
@@ -135,17 +137,28 @@ def threshold_table(found: Judged) -> str:
     return "\n".join(lines)
 
 
+def error_table(found: Judged) -> str:
+    """How many mentions of each type are mistaken in each way."""
+    types = sorted({span.label for spans in found.gold for span in spans})
+    lines = [f"| type | {' | '.join(KINDS)} |", "|---" * (len(KINDS) + 1) + "|"]
+    for entity_type, counts in error_classes(found.gold, found.reading.spans, types).items():
+        lines.append(f"| {entity_type} | {' | '.join(str(counts[kind]) for kind in KINDS)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Writes the figures beside the model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shared", type=Path, required=True)
+    parser.add_argument("--added", type=Path, action="append", default=[])
     options = parser.parse_args()
     sets = judged(options.folder, options.shared)
     found = figures(sets, options.shared)
     (options.folder / "version.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-    (options.folder / TRAINING_TEXTS).write_text(hashes(options.shared), "ascii")
-    print(table(found), threshold_table(sets["reviews_dev"]), sep="\n\n")
+    trained_on = [*(options.shared / path for path in TRAIN), *options.added]
+    (options.folder / TRAINING_TEXTS).write_text(hashes(trained_on), "ascii")
+    print(table(found), threshold_table(sets["reviews_dev"]), error_table(sets["reviews_dev"]), sep="\n\n")
 
 
 if __name__ == "__main__":

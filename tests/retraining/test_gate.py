@@ -36,6 +36,7 @@ GOOD = Comparison(
     shown="fresh",
     calibration={},
     ece={},
+    errors={},
     confusion={},
     mistakes={},
     speed=Speed(100, {CHAMPION: (1.0, 1.0, 9.0), CHALLENGER: (1.2, 1.4, 1.3)}),

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecner.labels import Span
-from ecner.retraining.mistakes import align, confusion, worst_mistakes
+from ecner.retraining.mistakes import KINDS, align, confusion, error_classes, worst_mistakes
 from ecner.retraining.reading import ModelReading
 from tests.data.strategies import LABELS, spans_of, tilings
 
@@ -79,3 +79,22 @@ def test_what_the_other_model_gets_right_is_first_and_the_confident_before_the_r
     ]
     assert [m.row for m in worst_mistakes(texts, gold, mine, other, limit=1)] == [0]
     assert not any(m.other_is_right for m in worst_mistakes(texts, gold, mine, None))
+
+
+@given(st.lists(st.tuples(spans, spans), max_size=5))
+def test_every_mistake_counts_once_in_its_class(texts):
+    gold, predicted = [g for g, _ in texts], [p for _, p in texts]
+    found = error_classes(gold, predicted, LABELS)
+    total = sum(left != right for pair in map(align, gold, predicted) for left, right in pair)
+    assert sum(sum(counts.values()) for counts in found.values()) == total
+    spurious = sum(left is None for pair in map(align, gold, predicted) for left, _ in pair)
+    assert sum(counts["spurious"] for counts in found.values()) == spurious
+
+
+def test_error_classes_by_hand():
+    gold = [[Span(0, 2, "a"), Span(3, 5, "a"), Span(6, 8, "a"), Span(9, 12, "a")]]
+    predicted = [[Span(0, 2, "b"), Span(3, 4, "a"), Span(9, 11, "b"), Span(13, 14, "b")]]
+    assert error_classes(gold, predicted, ["a", "b"]) == {
+        "a": dict(zip(KINDS, (1, 0, 1, 1, 1), strict=True)),
+        "b": dict(zip(KINDS, (0, 1, 0, 0, 0), strict=True)),
+    }
