@@ -9,8 +9,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
-
 from ecner.config import load_settings
 from ecner.data.corpus import write_corpus
 from ecner.data.files import write_whole
@@ -101,7 +99,6 @@ def main() -> None:
     options.add_argument("--variant", required=True)
     options.add_argument("--seed", type=int, required=True)
     given = options.parse_args()
-    torch.set_num_threads(1)  # cells run side by side
     run_cell(Inputs.of(given), given.variant, given.seed, given.folder)
 
 

@@ -67,7 +67,7 @@ def shared(tmp_path_factory):
 @pytest.fixture
 def plan(tmp_path):
     path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump(TINY), "utf-8")
+    path.write_text(yaml.safe_dump(TINY, sort_keys=False), "utf-8")
     return Plan.read(path)
 
 
@@ -82,7 +82,8 @@ def test_every_variant_of_a_plan_is_a_training(path, tmp_path):
             found = variant.train_settings(seed=seed, base=tmp_path)
             assert isinstance(found, TrainSettings)
             assert (found.seed, found.base) == (seed, str(tmp_path))
-            assert all(getattr(found, name) == value for name, value in variant.settings.items() if name != "lora")
+            said = {name: value for name, value in variant.settings.items() if name not in {"seed", "lora"}}
+            assert {name: getattr(found, name) for name in said} == said
     folders = {command._folder(SimpleNamespace(folder=tmp_path), v.name, 0) for v in plan.variants}
     assert len(folders) == len(plan.variants)
 
@@ -144,8 +145,8 @@ def test_added_rows_are_named(tmp_path):
 def found_of(f1, seed=0):
     """What a cell found, each figure another one."""
     types = ("all", "brand", "model_number", "product", "misc")
-    figures = {t: {"precision": f1, "recall": f1, "f1": round(f1 - i / 100, 5)} for i, t in enumerate(types)}
-    return {"variant": "whole", "seed": seed, "parameters": 1_250_000, "scores": dict.fromkeys(PARTS, figures)}
+    scores = {part: {t: {"f1": round(f1 - i / 100, 5)} for i, t in enumerate(types)} for part in PARTS}
+    return {"variant": "whole", "seed": seed, "parameters": 1_250_000, "scores": scores}
 
 
 @pytest.fixture
@@ -160,7 +161,7 @@ def results(plan, tmp_path, monkeypatch):
     ("change", "is_missed"), [(0.0, False), (0.028, False), (-0.028, False), (0.029, True), (-0.029, True)]
 )
 def test_a_figure_beyond_the_spread_is_told(results, change, is_missed):
-    found = copy.deepcopy(found_of(0.80))
+    found = found_of(0.80)
     found["scores"]["titles_dev"]["brand"]["f1"] += change
     wrong = table.misses(results, found)
     assert bool(wrong) == is_missed
@@ -182,7 +183,7 @@ def test_the_table_reads(results, tmp_path):
     assert lines[4].endswith("| 1.2 M | 1,234 |")
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(st.lists(st.text(st.sampled_from(CHARACTERS), max_size=30), min_size=1, max_size=4), st.integers(1, 3))
 def test_an_ensemble_of_one_tagger_many_times_over_reads_like_it(texts, count):
     checkpoint = tiny()

@@ -1,0 +1,66 @@
+"""Makes the shipped model from the data sets and the pretrained encoder, step by step; what is there is not done again.
+
+    python -m tests.release.make ../shared WORK
+
+1. The encoder goes on with masked characters on reviews and titles.
+2. Copies of labelled rows get names never seen.
+3. BERT-CRF and the hybrid are trained with three seeds, each without a tenth of the rows: the deciding pair.
+4. The three hybrids label reviews and spliced titles together.
+5. The model is trained on all of it, by configs/train-shipped.yaml.
+6. Its confidence is calibrated on the rows that the hybrids were trained without.
+7. Its figures are worked out, and printed for the card.
+
+The model is left in WORK/model. No dev text gets into any step before the last; that is checked where rows are added.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+SEEDS = range(3)
+
+
+def make(shared: Path, work: Path) -> None:
+    """All steps, in order."""
+    work.mkdir(parents=True, exist_ok=True)
+    encoder, renamed, labelled, pair = (work / name for name in ("encoder", "renamed.jsonl", "labelled.jsonl", "pair"))
+    hybrids = [pair / f"hybrid-{seed}" for seed in SEEDS]
+    if not (encoder / "config.json").is_file():
+        _run("ablation.prepare", "encoder", shared, encoder)
+    if not renamed.is_file():
+        _run("ablation.prepare", "renamed", shared, renamed)
+    adapted = ("--encoder", f"adapted={encoder}")
+    _run("ablation", "shipped", shared, pair, *adapted, "--no-table")
+    if not labelled.is_file():
+        teachers = [part for folder in hybrids for part in ("--teacher", folder / "trained")]
+        _run("ablation.prepare", "labelled", shared, labelled, *teachers)
+    added = ("--added", f"renamed={renamed}", "--added", f"labelled={labelled}")
+    threads = {"OMP_NUM_THREADS": str(os.cpu_count())}
+    cell = ("--variant", "shipped", "--seed", 0)
+    _run("ablation.cell", "release", shared, work / "release", *adapted, *added, *cell, **threads)
+    shutil.rmtree(work / "model", ignore_errors=True)
+    shutil.copytree(work / "release/trained", work / "model")
+    _run("release.calibrate", work / "model", *(part for folder in hybrids for part in ("--fold", folder)))
+    _run("release.figures", work / "model", "--shared", shared, "--added", labelled)
+
+
+def _run(module: str, *arguments: object, **environment: str) -> None:
+    command = [sys.executable, "-m", f"tests.{module}", *map(str, arguments)]
+    print(*command[1:], flush=True)
+    subprocess.run(command, check=True, env=os.environ | environment)
+
+
+def main() -> None:
+    """All steps, by the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shared", type=Path)
+    parser.add_argument("work", type=Path)
+    options = parser.parse_args()
+    make(options.shared, options.work)
+
+
+if __name__ == "__main__":
+    main()
