@@ -22,7 +22,7 @@ from ecner.data.rows import LabelledText
 from ecner.inference.reader import Reader
 from ecner.model.checkpoint import Checkpoint
 from ecner.model.crf import CRF
-from ecner.model.tagger import TaggerOutput
+from ecner.model.tagger import Tagger, TaggerOutput
 from ecner.retraining.reading import read_texts
 from ecner.training.augment import renamed, spliced
 from ecner.training.pretrain import pretrain
@@ -38,8 +38,10 @@ class Ensemble(nn.Module):
     A path's score is then the mean of its scores, so that its probability is their normalised geometric mean.
     """
 
-    def __init__(self, taggers: Sequence[nn.Module]) -> None:
+    def __init__(self, taggers: Sequence[Tagger]) -> None:
         super().__init__()
+        if len({tagger.config.tag_set for tagger in taggers}) != 1:
+            raise ValueError("taggers of an ensemble need one tag set")
         self.taggers = nn.ModuleList(taggers)
         self.config = taggers[0].config
         tags = self.config.tag_set
@@ -71,6 +73,8 @@ def label(
     titles = [row.text for row in sets.admitted(spliced(sets.titles, seed=seed))]
     texts = [text for text in unlabelled(shared, sets) + titles if text not in known]
     checkpoints = [Checkpoint.load(folder) for folder in teachers]
+    if any(c.vocabulary != checkpoints[0].vocabulary for c in checkpoints):
+        raise SystemExit("the teachers have different vocabularies: they cannot read as one")
     ensemble = Ensemble([checkpoint.tagger for checkpoint in checkpoints])
     reader = Reader(Checkpoint(ensemble, checkpoints[0].vocabulary), dtype=dtype)  # type: ignore[arg-type] # reads like a tagger
     found = read_texts(reader, texts, {})

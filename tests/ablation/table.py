@@ -16,6 +16,7 @@ from tests.ablation.plan import Plan
 
 RESULTS = Path(__file__).parent / "results"
 _ROUNDS = 5
+_OF_ONE_SEED = 0.02  # what a check allows where no spread was measured
 _COLUMNS = {
     "reviews dev": ("reviews_dev", "all"),
     "brand": ("reviews_dev", "brand"),
@@ -82,9 +83,13 @@ def misses(results: Mapping[str, Any], cell: Mapping[str, Any]) -> list[str]:
 
 
 def _spreads(cells: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Two standard deviations of F1 over the seeds; at least half a point, as three seeds can agree by luck."""
+    """Two standard deviations of F1 over the seeds; at least half a point, as few seeds can agree by luck."""
+
+    def spread(values: Sequence[float]) -> float:
+        return round(max(0.005, 2 * stdev(values)), 5) if len(values) > 1 else _OF_ONE_SEED
+
     return {
-        part: {t: round(max(0.005, 2 * stdev(c["scores"][part][t]["f1"] for c in cells)), 5) for t in types}
+        part: {t: spread([c["scores"][part][t]["f1"] for c in cells]) for t in types}
         for part, types in cells[0]["scores"].items()
     }
 
@@ -100,6 +105,7 @@ def _markdown(results: Mapping[str, Any]) -> str:
 def _cells(row: Mapping[str, Any]) -> Iterator[str]:
     for part, entity_type in _COLUMNS.values():
         mean = fmean(scores[part][entity_type]["f1"] for scores in row["seeds"].values())
-        yield f"{100 * mean:.2f} ± {100 * row['spread'][part][entity_type]:.2f}"
+        spread = f" ± {100 * row['spread'][part][entity_type]:.2f}" if len(row["seeds"]) > 1 else ""
+        yield f"{100 * mean:.2f}{spread}"
     yield f"{row['parameters'] / 1e6:.1f} M"
     yield f"{row['chars_per_second']:,}"
