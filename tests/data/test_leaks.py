@@ -65,7 +65,5 @@ TEXTS = st.lists(st.text(st.sampled_from("aAａ米 \u3000"), max_size=14), max_s
 @given(TEXTS, TEXTS)
 def test_as_the_rule_reads(texts, dev):
     held = {plain(text) for text in dev}
-    expected = [
-        plain(text) in held or any(len(one) >= 8 and one in plain(text) for one in held) for text in texts
-    ]
+    expected = [plain(text) in held or any(len(one) >= 8 and one in plain(text) for one in held) for text in texts]
     assert leaks(texts, dev) == expected

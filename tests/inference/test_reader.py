@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecner.errors import UsageError
-from ecner.inference.reader import Reader, pack, resolve_device
+from ecner.inference.reader import Reader, pack, resolve_device, tempered
 from ecner.inference.windows import cut
 from ecner.labels import TagSet, check_spans
+from ecner.model.checkpoint import Checkpoint
 from tests.tiny import ARCHITECTURES, CHARACTERS, LABELS, tiny
 
 HARD = [
@@ -278,3 +280,63 @@ def test_bfloat16_leaves_the_rotary_frequencies_alone():
     reader = Reader(tiny(), device="cpu", dtype="bfloat16")
     assert {p.dtype for p in reader.tagger.parameters()} == {torch.bfloat16}
     assert {b.dtype for b in reader.tagger.buffers() if b.is_floating_point()} == {torch.float32}
+
+
+def by_formula(log_posterior, temperature):
+    """A probability whose log-odds are divided by the temperature, in Python's floats."""
+    odds = (log_posterior - math.log(-math.expm1(log_posterior))) / temperature
+    return 1 / (1 + math.exp(-odds))
+
+
+LOGS = st.lists(st.floats(-50, -1e-12), min_size=1, max_size=20).map(np.array)
+TEMPERATURES = st.floats(0.2, 5)
+
+
+@given(LOGS, TEMPERATURES)
+def test_tempered_divides_the_log_odds(logs, temperature):
+    found = tempered(logs, np.full(len(logs), temperature))
+    expected = [by_formula(value, temperature) for value in logs.tolist()]
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+@given(LOGS)
+def test_a_temperature_of_1_leaves_the_posteriors_bit_for_bit(logs):
+    assert tempered(logs, np.ones(len(logs))).tolist() == np.exp(logs).tolist()
+    np.testing.assert_allclose(tempered(logs, np.full(len(logs), 1 + 1e-12)), np.exp(logs), rtol=1e-6)
+
+
+@given(LOGS, TEMPERATURES)
+def test_tempering_keeps_the_order_and_the_side_of_a_half(logs, temperature):
+    logs = np.sort(np.append(logs, math.log(0.5)))
+    found = tempered(logs, np.full(len(logs), temperature))
+    assert np.all(np.diff(found) >= 0)
+    assert np.all((found > 0) & (found <= 1))
+    assert found[logs == math.log(0.5)] == pytest.approx(0.5)
+    away = np.abs(found - 0.5) - np.abs(np.exp(logs) - 0.5)
+    assert np.all((away <= 1e-12) if temperature >= 1 else (away >= -1e-12))
+
+
+@given(TEMPERATURES | st.just(1.0))
+def test_what_is_certain_stays_certain(temperature):
+    given = np.array([-math.inf, 0.0, 0.0])
+    assert tempered(given, np.full(3, temperature)).tolist() == [0, 1, 1]
+
+
+@settings(max_examples=20)
+@given(ANY_READER, st.lists(MIXED, min_size=1, max_size=4), st.dictionaries(st.sampled_from(LABELS), TEMPERATURES))
+def test_a_reader_with_temperatures_finds_the_same_with_other_confidences(reader, texts, temperatures):
+    own = reader.read(texts)
+    checkpoint = Checkpoint(reader.tagger, reader.vocabulary)
+    reader.tagger.config.temperatures = temperatures or None
+    try:
+        found = Reader(checkpoint, device="cpu").read(texts)
+    finally:
+        reader.tagger.config.temperatures = None
+    for column in ("text", "label", "start", "end", "chars", "windows"):
+        assert getattr(found, column).tolist() == getattr(own, column).tolist()
+    labels = [reader.tag_set.labels[i] for i in own.label]
+    for label, before, after in zip(labels, own.confidence.tolist(), found.confidence.tolist(), strict=True):
+        if label in temperatures and before < 1:
+            assert after == pytest.approx(by_formula(math.log(before), temperatures[label]), rel=1e-6)
+        else:
+            assert after == before

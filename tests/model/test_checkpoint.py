@@ -161,6 +161,11 @@ def test_pickled_weights_are_never_read(folder):
         ({"skip": False}, r"unexpected_keys.*encoder_classifier"),
         ({"architecture": "lstm"}, "'hybrid', 'bert-crf'"),
         ({"experts_per_token": 9}, "expected 1 to 4"),
+        ({"experts": 0}, r"unexpected_keys.*branch\.moe"),
+        ({"temperatures": {"XH": 0.0}}, "expected positive ones of the labels"),
+        ({"temperatures": {"OTHER": 1.0}}, "expected positive ones of the labels"),
+        ({"temperatures": {"XH": "warm"}}, "temperatures"),
+        ({"head": "mean"}, "'crf', 'softmax'"),
         ({"tags": ["O", "B-X"]}, "not a BIO set"),
         ({"window": "x"}, "expected int"),
         ({"encoder": {"model_type": "nonesuch"}}, "nonesuch"),
@@ -298,3 +303,34 @@ def test_other_tags_get_new_heads_on_the_same_body(architecture, tag_set):
 
 def test_the_same_tags_change_nothing(checkpoint):
     assert checkpoint.with_tags(checkpoint.tagger.config.tag_set) is checkpoint
+
+
+def test_temperatures_are_kept_in_the_folder(tmp_path):
+    given = {"HPPX": 1.25, "XH": 0.5}
+    tiny(temperatures=given).save(tmp_path / "tempered")
+    assert Checkpoint.load(tmp_path / "tempered").tagger.config.temperatures == given
+    tiny().save(tmp_path / "plain")
+    assert Checkpoint.load(tmp_path / "plain").tagger.config.temperatures is None
+    said = {fingerprint(tmp_path / name, decoder="viterbi", dtype="float32") for name in ("tempered", "plain")}
+    assert len(said) == 2  # what is read with them is another reading
+
+
+def test_other_tags_have_no_temperatures_yet():
+    base = tiny(temperatures={"XH": 2.0})
+    for tag_set in (TagSet.from_labels(["NEW"]), TagSet.from_labels([*LABELS, "NEW"])):
+        assert base.with_tags(tag_set).tagger.config.temperatures is None
+    assert base.with_tags(TagSet.from_labels(LABELS)).tagger.config.temperatures == {"XH": 2.0}
+    assert base.tagger.config.temperatures == {"XH": 2.0}
+
+
+@pytest.mark.parametrize("options", [{"head": "softmax"}, {"experts": 0}])
+def test_other_heads_and_no_experts_are_loaded_as_saved(tmp_path, options):
+    base = tiny(**options)
+    base.save(tmp_path)
+    loaded = Checkpoint.load(tmp_path).tagger
+    assert loaded.state_dict().keys() == base.tagger.state_dict().keys()
+    assert all(torch.equal(tensor, base.tagger.state_dict()[name]) for name, tensor in loaded.state_dict().items())
+    assert loaded.crf.transitions.any() == ("head" not in options)
+    other = base.with_tags(TagSet.from_labels(["NEW"])).tagger
+    assert other.crf.transitions.any() == ("head" not in options)
+    assert (other.branch.moe is None) == ("experts" in options)

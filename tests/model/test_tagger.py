@@ -1,11 +1,12 @@
 import copy
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 import torch
 from torch import nn
 
 from ecner.labels import Span, TagSet
+from ecner.model.checkpoint import build, decoder_config, encoder_config
 from ecner.model.tagger import HybridBranch
 from tests.tiny import ARCHITECTURES, LABELS, VOCABULARY, tiny
 
@@ -193,8 +194,111 @@ def test_embeddings_can_be_replaced():
         ({"experts": 2, "experts_per_token": 3}, "experts_per_token is 3: expected 1 to 2"),
         ({"experts_per_token": 0}, "experts_per_token is 0"),
         ({"window": 8, "overlap": 8}, r"overlap is 8: expected 0 to under 8 \(window\)"),
+        ({"temperatures": {"XH": 0.0}}, r"temperatures has \{'XH': 0.0\}: expected positive ones of the labels"),
+        ({"temperatures": {"XH": -1.5, "HPPX": 1.0}}, r"temperatures has \{'XH': -1.5\}"),
+        ({"temperatures": {"OTHER": 1.0}}, r"temperatures has \{'OTHER': 1.0\}: .* \('HPPX', 'XH'\)"),
     ],
 )
 def test_impossible_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         tiny(**options)
+
+
+def legal(tag_set, path):
+    return (
+        tag_set.legal_start[path[0]]
+        and tag_set.legal_end[path[-1]]
+        and all(tag_set.legal_transitions[a][b] for a, b in pairwise(path))
+    )
+
+
+def stepped(tagger, inputs, steps=5, rate=1e-2):
+    """Trains on one batch; the loss before each step."""
+    trained = [parameter for parameter in tagger.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.1)
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = tagger(**inputs).loss
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def labelled_batch(tagger):
+    tags = [tagger.config.tag_set.encode(spans, len(text)) for text, spans in LABELLED]
+    return batch([text for text, _ in LABELLED], tags=tags)
+
+
+@pytest.mark.parametrize("scheme", ["BIO", "BILOU"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_softmax_head_learns_each_tag_by_itself_and_keeps_its_paths_legal(architecture, scheme):
+    tag_set = TagSet.from_labels(LABELS, scheme)
+    tagger = tiny(architecture, tag_set=tag_set, head="softmax", balance_weight=0.0, z_weight=0.0).tagger
+    inputs = labelled_batch(tagger)
+    output = tagger(**inputs)  # -100 at padding is cross_entropy's own mark
+    expected = nn.functional.cross_entropy(output.logits.flatten(0, 1), inputs["labels"].flatten())
+    torch.testing.assert_close(output.loss, expected)
+    losses = stepped(tagger, inputs, steps=60)
+    assert losses[-1] < 0.2 * losses[0]
+    assert not any(parameter.any() for parameter in tagger.crf.parameters())
+    plain = {name: tensor for name, tensor in inputs.items() if name != "labels"}
+    paths = decode(tagger, plain)
+    assert all(legal(tag_set, path) for path in paths)
+    assert [tag_set.decode(path) for path in paths] == [spans for _, spans in LABELLED]
+
+
+@torch.no_grad()
+def test_a_softmax_heads_path_is_the_legal_one_of_the_likeliest_tags():
+    tagger = tiny("bert-crf", head="softmax").tagger
+    tag_set = tagger.config.tag_set
+    inputs = batch(["小米手a", "华为b"])
+    logits = tagger(**inputs).logits
+    for row, (found, n) in enumerate(zip(decode(tagger, inputs), (4, 3), strict=True)):
+        paths = [path for path in product(range(len(tag_set.tags)), repeat=n) if legal(tag_set, path)]
+        scores = {path: sum(logits[row, i, tag].item() for i, tag in enumerate(path)) for path in paths}
+        assert tuple(found) == max(scores, key=scores.get)
+
+
+def test_a_crf_head_has_transitions_of_its_own():
+    tagger = tiny("bert-crf").tagger
+    before = tagger.crf.transitions.clone()
+    stepped(tagger, labelled_batch(tagger), steps=1)
+    assert before.any()
+    assert not torch.equal(tagger.crf.transitions, before)
+
+
+def test_without_experts_there_is_no_moe_and_no_router_loss():
+    tagger = tiny(experts=0, balance_weight=100.0, z_weight=100.0).tagger
+    assert tagger.branch.moe is None
+    assert not [name for name, _ in tagger.named_parameters() if "moe" in name]
+    inputs = labelled_batch(tagger)
+    output = tagger(**inputs)
+    mask = inputs["attention_mask"].bool()
+    expected = -tagger.crf.log_likelihood(output.logits, inputs["labels"], mask).sum() / mask.sum()
+    torch.testing.assert_close(output.loss, expected)
+    losses = stepped(tagger, inputs, steps=30)
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@torch.no_grad()
+def test_a_branch_started_at_zero_leaves_the_emissions_of_bert_crf():
+    checkpoint = build(
+        TagSet.from_labels(LABELS),
+        encoder=encoder_config(size=16, layers=1, heads=2, positions=66),
+        decoder=decoder_config(size=16, layers=1, heads=2),
+        vocabulary=VOCABULARY,
+        zero_branch=True,
+        experts=2,
+        expert_size=8,
+    )
+    tagger = checkpoint.tagger.eval()
+    inputs = batch(TEXTS)
+    mask = inputs["attention_mask"].bool()
+    alone = tagger.encoder_classifier(tagger._encode(inputs["input_ids"], mask))
+    assert torch.equal(tagger(**inputs).logits[mask], alone[mask])
+    with torch.enable_grad():  # and yet it learns
+        stepped(tagger, labelled_batch(tagger), steps=3)
+    alone = tagger.encoder_classifier(tagger._encode(inputs["input_ids"], mask))
+    assert (tagger(**inputs).logits - alone)[mask].abs().max() > 1e-3

@@ -5,7 +5,7 @@
 1. The encoder goes on with masked characters on reviews and titles.
 2. Copies of labelled rows get names never seen.
 3. BERT-CRF and the hybrid are trained with three seeds, each without a tenth of the rows: the deciding pair.
-4. The three hybrids label reviews and spliced titles together.
+4. The three hybrids and the model of the release before label reviews and spliced titles together.
 5. The model is trained on all of it, by configs/train-shipped.yaml.
 6. Its confidence is calibrated on the rows that the hybrids were trained without.
 7. Its figures are worked out, and printed for the card.
@@ -20,7 +20,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.release.speed import model_of
+
 SEEDS = range(3)
+BEFORE = "90fa2df"  # the revision of the release before
 
 
 def make(shared: Path, work: Path) -> None:
@@ -35,8 +38,9 @@ def make(shared: Path, work: Path) -> None:
     adapted = ("--encoder", f"adapted={encoder}")
     _run("ablation", "shipped", shared, pair, *adapted, "--no-table")
     if not labelled.is_file():
-        teachers = [part for folder in hybrids for part in ("--teacher", folder / "trained")]
-        _run("ablation.prepare", "labelled", shared, labelled, *teachers)
+        teachers = [model_of(BEFORE, work / "before"), *(folder / "trained" for folder in hybrids)]
+        named = (part for folder in teachers for part in ("--teacher", folder))
+        _run("ablation.prepare", "labelled", shared, labelled, *named, "--dtype", "bfloat16")
     added = ("--added", f"renamed={renamed}", "--added", f"labelled={labelled}")
     threads = {"OMP_NUM_THREADS": str(os.cpu_count())}
     cell = ("--variant", "shipped", "--seed", 0)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ecner.data.rows import LabelledText
 from ecner.labels import Span
-from ecner.training.augment import _kind, _made_up, renamed
+from ecner.training.augment import _kind, _made_up, renamed, spliced
 from tests.data.strategies import labelled_texts
 
 CHOSEN = ("HPPX", "XH")
@@ -78,7 +78,8 @@ def sentences(count=300):
     """Each with a brand and a model number of its own, long enough not to be made up by chance."""
     ideographs = [chr(0x4E00 + i) for i in range(count)]
     return [
-        LabelledText(f"买了{c * 3}的T{i:06}！", (Span(2, 5, "HPPX"), Span(6, 13, "XH"))) for i, c in enumerate(ideographs)
+        LabelledText(f"买了{c * 3}的T{i:06}！", (Span(2, 5, "HPPX"), Span(6, 13, "XH")))
+        for i, c in enumerate(ideographs)
     ]
 
 
@@ -107,3 +108,27 @@ def test_other_seeds_give_other_names():
 def test_texts_without_such_labels_give_none(rows, seed):
     assert renamed(rows, ["OTHER"], seed=seed) == renamed(rows, [], seed=seed) == []
     assert renamed([LabelledText("真不错", (Span(0, 1, "HCCX"),)), LabelledText("")], CHOSEN, seed=seed) == []
+
+
+def is_joined(found, left, right):
+    """Whether a text is the beginning of one and the end of another, cut at no mention, with those that are kept."""
+    for first in range(len(left.text) + 1):
+        second = len(right.text) - len(found.text) + first
+        if not 0 <= second <= len(right.text) or found.text != left.text[:first] + right.text[second:]:
+            continue
+        is_whole = not any(s.start < cut < s.end for part, cut in ((left, first), (right, second)) for s in part.spans)
+        moved = [
+            Span(s.start - second + first, s.end - second + first, s.label) for s in right.spans if s.start >= second
+        ]
+        if is_whole and list(found.spans) == [s for s in left.spans if s.end <= first] + moved:
+            return True
+    return False
+
+
+@given(ROWS, SEEDS)
+def test_spliced_texts_are_a_beginning_and_an_end_with_their_mentions(rows, seed):
+    made = spliced(rows, seed=seed)
+    assert len(made) == len(rows)
+    assert made == spliced(rows, seed=seed)
+    for left, found in zip(rows, made, strict=True):
+        assert any(is_joined(found, left, right) for right in rows)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ecner.data.rows import LabelledText
 from ecner.labels import Span, TagSet
-from ecner.training.batches import LengthBatches, TaggedTexts, collate
+from ecner.training.batches import Example, LengthBatches, TaggedTexts, collate
 from tests.tiny import CHARACTERS, VOCABULARY
 
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=40).map(lambda n: np.array(n, dtype=np.int64))
@@ -95,3 +95,20 @@ def test_collate_pads_on_the_right(texts):
         assert set(batch["input_ids"][row, n:].tolist()) <= {7}
         assert not (batch["labels"][row, n:] >= 0).any()
     assert {tensor.dtype for tensor in batch.values()} == {torch.long}
+
+
+@given(st.integers(0, 2**31), st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+def test_about_a_share_of_the_characters_is_hidden_and_no_padding(seed, share):
+    draw = np.random.default_rng(seed)
+    examples = [
+        Example(draw.integers(9, 30, n).astype(np.int32), draw.integers(0, 3, n)) for n in (40, 5, 60, 1, 200, 150)
+    ]
+    plain = collate(examples, pad_token_id=7)
+    torch.manual_seed(seed)
+    found = collate(examples, pad_token_id=7, hidden_share=share, hidden_token_id=3)
+    is_hidden = found["input_ids"] == 3
+    mask = plain["attention_mask"].bool()
+    assert is_hidden[mask].float().mean().item() == pytest.approx(share, abs=0.15)
+    assert set(found["input_ids"][~mask].tolist()) == {7}
+    assert torch.equal(found["input_ids"][~is_hidden], plain["input_ids"][~is_hidden])
+    assert all(torch.equal(found[name], plain[name]) for name in ("attention_mask", "labels"))

@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -52,24 +54,15 @@ def test_attention_is_plain_in_training_and_then_as_before(checkpoint, before, f
     tagger.set_attn_implementation(before)
     own = implementations(tagger)
     assert set(own) == {before}
-
-    def use():
-        with trained_attention(tagger):
-            assert implementations(tagger) == ["eager"] * len(own)
-            if fails:
-                raise KeyError
-
-    if fails:
-        pytest.raises(KeyError, use)
-    else:
-        use()
+    with pytest.raises(KeyError) if fails else nullcontext(), trained_attention(tagger):
+        assert implementations(tagger) == ["eager"] * len(own)
+        if fails:
+            raise KeyError
     assert implementations(tagger) == own
 
 
 @pytest.mark.usefixtures("_on_a_cpu")
-@pytest.mark.parametrize(
-    ("architecture", "bidirectional"), [("hybrid", True), ("hybrid", False), ("bert-crf", True)]
-)
+@pytest.mark.parametrize(("architecture", "bidirectional"), [("hybrid", True), ("hybrid", False), ("bert-crf", True)])
 @torch.no_grad()
 def test_both_kinds_of_attention_say_the_same(architecture, bidirectional):
     tagger = tiny(architecture, bidirectional=bidirectional).tagger

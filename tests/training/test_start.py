@@ -61,3 +61,14 @@ def test_a_tagger_keeps_its_architecture(tmp_path):
     tags = TagSet.from_labels(LABELS)
     with pytest.raises(UsageError, match="a tagger, whose architecture, experts cannot be changed"):
         starting_point(TrainSettings(base=str(tmp_path), architecture="bert-crf", experts=4), tags)
+
+
+def test_no_experts_a_softmax_head_and_a_branch_of_zeros_are_what_the_settings_ask_for(tmp_path):
+    bert_folder(tmp_path, TOKENS)
+    settings = TrainSettings(base=str(tmp_path), **NEW | {"experts": 0}, head="softmax", branch_start="zero")
+    start = starting_point(settings, TagSet.from_labels(LABELS))
+    tagger = start.checkpoint.tagger
+    assert start.new == {"decoder"}
+    assert (tagger.branch.moe, tagger.config.head, tagger.config.experts) == (None, "softmax", 0)
+    assert not any(parameter.any() for parameter in tagger.branch_classifier.parameters())
+    assert tagger.encoder_classifier.weight.any()

@@ -8,14 +8,16 @@ import pytest
 import torch
 from transformers.trainer_utils import get_last_checkpoint
 
-from ecner.config import TrainSettings
+from ecner.config import LoraSettings, TrainSettings
 from ecner.data.rows import LabelledText
 from ecner.evaluation import strict_f1
 from ecner.inference.reader import Reader
 from ecner.labels import Span
+from ecner.model.lora import add_lora
+from ecner.model.vocabulary import UNKNOWN
 from ecner.training import trainer as module
 from ecner.training.trainer import TaggerTrainer, train
-from tests.tiny import ARCHITECTURES, tiny
+from tests.tiny import ARCHITECTURES, VOCABULARY, tiny
 
 BRANDS, MODELS = ("小米", "华为"), ("a1", "b22", "c3", "d45")
 TEXTS = [
@@ -106,6 +108,61 @@ def test_every_parameter_is_in_one_group_with_its_rate_and_decay(tmp_path):
         assert group["lr"] == (QUICK.encoder_lr if name.startswith("encoder.") else QUICK.head_lr), name
         is_free = name.endswith("bias") or "norm" in name.lower()
         assert group["weight_decay"] == (0 if is_free else QUICK.weight_decay), name
+
+
+RATES = {"encoder_lr": 8.0, "head_lr": 3.0, "crf_lr": 5.0, "layer_decay": 0.5}
+BY_HAND = {  # three layers; what lies below the top one is halved a layer
+    "encoder.embeddings.": 1.0, "encoder.encoder.layer.0.": 2.0, "encoder.encoder.layer.1.": 4.0,
+    "encoder.encoder.layer.2.": 8.0, "crf.": 5.0, "encoder_classifier.": 3.0, "branch.": 3.0, "branch_classifier.": 3.0,
+}  # fmt: skip
+
+
+def rates(checkpoint, settings, folder, adapters=None):
+    """The learning rate of each parameter that is trained, by its name."""
+    args = module._arguments(settings, folder, is_judged=False)
+    trainer = TaggerTrainer(checkpoint, settings, train=TEXTS, dev={}, args=args, adapters=adapters)
+    of = {id(p): group["lr"] for group in trainer.create_optimizer().param_groups for p in group["params"]}
+    return {name: of[id(p)] for name, p in trainer.model.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_rates_fall_with_the_depth_of_the_layer_and_the_crf_has_its_own(tmp_path, architecture):
+    found = rates(tiny(architecture, encoder_layers=3), QUICK.model_copy(update=RATES), tmp_path)
+    for name, rate in found.items():
+        assert rate == next(own for part, own in BY_HAND.items() if name.startswith(part)), name
+    parts = {part for part in BY_HAND if architecture == "hybrid" or "branch" not in part}
+    assert parts == {part for part in BY_HAND if any(name.startswith(part) for name in found)}
+    settings = QUICK.model_copy(update=RATES | {"crf_lr": None})
+    assert rates(tiny(architecture), settings, tmp_path)["crf.transitions"] == 3.0
+
+
+def test_a_pretrained_decoder_learns_like_the_encoder_without_decay(tmp_path):
+    settings = QUICK.model_copy(update=RATES | {"decoder_base": "some"})
+    found = rates(tiny(), settings, tmp_path)
+    assert {rate for name, rate in found.items() if name.startswith("branch.decoder.")} == {8.0}
+    assert {rate for name, rate in found.items() if name.startswith(("branch.moe.", "branch.adapter."))} == {3.0}
+
+
+def test_adapters_learn_at_their_own_rate_and_what_is_trained_beside_them_at_its_own(tmp_path):
+    checkpoint = tiny()
+    adapters = add_lora(checkpoint.tagger, LoraSettings(lr=7.0))
+    settings = QUICK.model_copy(update=RATES | {"lora": LoraSettings(lr=7.0)})
+    found = rates(checkpoint, settings, tmp_path, adapters)
+    expected = {".lora_": 7.0, ".crf.": 5.0, "classifier.": 3.0, ".adapter.": 3.0, ".moe.": 3.0}
+    for name, rate in found.items():
+        assert rate == next(own for part, own in expected.items() if part in name), name
+    assert {7.0, 5.0, 3.0} == set(found.values())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_characters_are_hidden_in_training(tmp_path, share):
+    checkpoint = tiny()
+    settings = QUICK.model_copy(update={"character_dropout": share})
+    args = module._arguments(settings, tmp_path, is_judged=False)
+    trainer = TaggerTrainer(checkpoint, settings, train=TEXTS * 20, dev={}, args=args)
+    batches = list(trainer.get_train_dataloader())
+    is_hidden = torch.cat([b["input_ids"][b["attention_mask"].bool()] for b in batches]) == VOCABULARY.ids[UNKNOWN]
+    assert is_hidden.float().mean().item() == pytest.approx(share, abs=0.05)
 
 
 def interrupted(monkeypatch, at, train_once):
