@@ -18,8 +18,9 @@ import polars as pl
 from pyarrow import fs
 
 from ecner.config import LakeSettings
-from ecner.data.stores import Store, open_store, patiently
+from ecner.data.stores import Store, open_store
 from ecner.errors import RunError
+from ecner.retry import patiently
 
 _CHUNK = 16 << 20
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)

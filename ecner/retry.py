@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
@@ -11,6 +12,7 @@ from ecner.errors import TransientError
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 4
 _LONGEST_SECONDS = 30.0
+_Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
 
@@ -32,6 +34,16 @@ def retried(
         reraise=True,
     )
     return attempt(work)
+
+
+def patiently(work: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """Decorator: does again what failed for a moment, beyond the attempts of the single requests to a store."""
+
+    @wraps(work)
+    def again(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        return retried(lambda: work(*args, **kwargs), attempts=_ATTEMPTS - 1, longest_seconds=_LONGEST_SECONDS / 3)
+
+    return again
 
 
 def _report(state: RetryCallState) -> None:

@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from ecner.errors import RunError, TransientError
-from ecner.retry import retried
+from ecner.retry import patiently, retried
 
 
 class Failing:
@@ -40,3 +40,19 @@ def test_any_other_error_comes_out_at_once(error):
     with pytest.raises(type(error)):
         retried(work)
     assert work.calls == 1
+
+
+def test_a_decorated_function_is_done_again_with_its_arguments():
+    work = Failing(TransientError("busy"))
+
+    @patiently
+    def store(name: str, *, to: str) -> str:
+        """Puts it."""
+        return f"{name} {to} {work()}"
+
+    assert store("a", to="b") == "a b done"
+    assert (work.calls, store.__name__) == (2, "store")
+    never = Failing(RunError("never"))
+    with pytest.raises(RunError, match="never"):
+        patiently(never.__call__)()
+    assert never.calls == 1

@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, stop_after_delay, wait_random_exponential
 
 from ecner.config import redacted
 from ecner.errors import RunError, TransientError, UsageError
@@ -47,14 +46,6 @@ _HINTS = {
     errno.EROFS: "check who may write there",
     errno.ENOTDIR: "name a folder",
 }
-
-patiently = retry(
-    retry=retry_if_exception_type(TransientError),
-    stop=stop_after_attempt(4) | stop_after_delay(30),
-    wait=wait_random_exponential(multiplier=0.5, max=10),
-    reraise=True,
-)
-"""Decorator: does something again that failed for a moment, beyond the attempts of the single requests."""
 
 
 @dataclass(frozen=True)

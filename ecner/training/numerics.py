@@ -11,7 +11,7 @@ def has_fast_bfloat16() -> bool:
     """Whether this machine multiplies in bfloat16 by instructions of its own; weights stay float32 either way."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    features = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch cannot tell
+    features: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch cannot tell
     return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
 
 

@@ -4,7 +4,7 @@ import pickle
 import pytest
 from pyarrow import fs
 
-from ecner.data.stores import open_store, patiently
+from ecner.data.stores import open_store
 from ecner.errors import RunError, TransientError, UsageError
 from tests.s3 import BUCKET
 
@@ -102,18 +102,3 @@ def test_what_errors_mean(error, kind, message):
     with pytest.raises(RunError, match=message) as raised, open_store("x").explaining("do it"):
         raise error
     assert type(raised.value) is kind
-
-
-def test_what_passes_is_tried_again():
-    calls = []
-
-    def busy_twice():
-        calls.append(1)
-        if len(calls) < 3:
-            raise TransientError("busy")
-        return "done"
-
-    assert patiently(busy_twice)() == "done"
-    with pytest.raises(RunError, match="never"):
-        patiently(lambda: (_ for _ in ()).throw(RunError("never")))()
-    assert len(calls) == 3
