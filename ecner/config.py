@@ -343,6 +343,11 @@ class TrainSettings(Section):
     def _sizes_fit(self) -> Self:
         if self.experts and self.experts_per_token > self.experts:
             raise ValueError(f"experts_per_token is {self.experts_per_token}: expected at most {self.experts}, experts")
+        if self.adversarial and self.method == "lora":
+            raise ValueError(
+                f"adversarial is {self.adversarial}, but method lora freezes the embeddings that it moves: expected "
+                "method full with it"
+            )
         if self.decoder_size % (2 * self.decoder_heads):
             raise ValueError(
                 f"decoder_size is {self.decoder_size}: expected a multiple of {2 * self.decoder_heads}, "

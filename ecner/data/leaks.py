@@ -19,5 +19,6 @@ def leaks(texts: Sequence[str], dev: Sequence[str]) -> list[bool]:
 
 
 def _plain(texts: Sequence[str]) -> pl.Series:
-    folded = pl.Series(texts, dtype=pl.String).str.normalize("NFKC").str.to_lowercase()
+    readable = [text.encode("utf-8", "replace").decode() for text in texts]  # Arrow holds no lone surrogate
+    folded = pl.Series(readable, dtype=pl.String).str.normalize("NFKC").str.to_lowercase()
     return folded.str.replace_all(r"\s", "")

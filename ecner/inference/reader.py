@@ -279,9 +279,9 @@ def tempered(log_posteriors: NDArray[np.float64], temperatures: NDArray[np.float
     *Shape:* both (N,); returns (N,).
     """
     posteriors = np.exp(np.minimum(log_posteriors, 0.0))
-    with np.errstate(divide="ignore"):  # a posterior of 1 has infinite log-odds, and stays 1
+    with np.errstate(divide="ignore", over="ignore"):  # posteriors of 1 and 0 have infinite log-odds, and stay
         odds = log_posteriors - np.log(-np.expm1(np.minimum(log_posteriors, 0.0)))
-    return np.where(temperatures == 1.0, posteriors, 1 / (1 + np.exp(-odds / temperatures)))
+        return np.where(temperatures == 1.0, posteriors, 1 / (1 + np.exp(-odds / temperatures)))
 
 
 def pack(lengths: NDArray[np.int64], budget: int) -> Iterator[slice]:

@@ -1,5 +1,6 @@
 """The composed configuration of a tagger: the encoder's and the decoder's own configs inside one."""
 
+from math import inf
 from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -58,7 +59,9 @@ class TaggerConfig(PreTrainedConfig):  # type: ignore[no-untyped-call] # of tran
         super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
         if self.experts and not 1 <= self.experts_per_token <= self.experts:
             raise ValueError(f"experts_per_token is {self.experts_per_token}: expected 1 to {self.experts} (experts)")
-        if wrong := {k: v for k, v in (self.temperatures or {}).items() if k not in self.tag_set.labels or v <= 0}:
+        if wrong := {
+            k: v for k, v in (self.temperatures or {}).items() if k not in self.tag_set.labels or not 0 < v < inf
+        }:
             raise ValueError(f"temperatures has {wrong}: expected positive ones of the labels {self.tag_set.labels}")
         if not 0 <= self.overlap < self.window:
             raise ValueError(f"overlap is {self.overlap}: expected 0 to under {self.window} (window)")

@@ -141,7 +141,7 @@ def _layers(tagger: Tagger, settings: LoraSettings, new: Collection[str]) -> dic
 
 def _trained_in_full(tagger: Tagger, settings: LoraSettings, new: Collection[str]) -> list[str]:
     """Modules that are trained and saved whole, by the last part of their names."""
-    parts = ["encoder_classifier", "branch_classifier", "crf"]
+    parts = ["encoder_classifier", "branch_classifier", *(["crf"] if tagger.config.head == "crf" else [])]
     if tagger.branch is not None:
         parts.append("adapter")
         parts += [part for part in ("moe", "decoder") if part in new or (part == "moe" and settings.moe)]

@@ -50,7 +50,6 @@ class Tagger(PreTrainedModel):  # type: ignore[no-untyped-call] # of transformer
         if self.branch is not None:
             self.branch_classifier = nn.Linear(config.decoder.hidden_size, len(tags.tags))
         self.crf = CRF(legal_start=tags.legal_start, legal_end=tags.legal_end, legal_transitions=tags.legal_transitions)
-        self.crf.requires_grad_(config.head == "crf")
         self.post_init()  # type: ignore[no-untyped-call]
 
     def get_input_embeddings(self) -> nn.Module:

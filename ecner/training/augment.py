@@ -11,7 +11,7 @@ from ecner.labels import Span
 def renamed(texts: Sequence[LabelledText], labels: Sequence[str], *, seed: int) -> list[LabelledText]:
     """A copy of each text that mentions one of the labels, all of these mentions given other names.
 
-    Half of the new names are those of other texts, half are made up: each character drawn anew from those that
+    Half of the new names are drawn from those of all texts, half are made up: each character drawn anew from those that
     stand in names of the label and are of its kind (ideograph, small letter, capital, digit), the rest as it was.
     """
     draw = random.Random(seed)  # noqa: S311 - no secret

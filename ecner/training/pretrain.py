@@ -27,6 +27,7 @@ from ecner.model.checkpoint import encoder_vocabulary
 from ecner.model.vocabulary import Vocabulary
 from ecner.training.batches import LengthBatches
 from ecner.training.numerics import has_fast_bfloat16, trained_attention
+from ecner.training.trainer import remove_unfinished
 
 
 def pretrain(  # noqa: PLR0913 - a recipe
@@ -67,6 +68,7 @@ def pretrain(  # noqa: PLR0913 - a recipe
         dataloader_pin_memory=torch.cuda.is_available(),
         report_to=[],
     )
+    remove_unfinished(output / "work")
     with trained_attention(model):
         trainer = MaskedCharacters(
             model,

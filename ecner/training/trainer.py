@@ -47,6 +47,9 @@ class TaggerTrainer(Trainer):
     ) -> None:
         config = checkpoint.tagger.config
         self.checkpoint, self.settings, self.dev = checkpoint, settings, dev
+        checkpoint.tagger.crf.requires_grad_(
+            config.head == "crf"
+        )  # a parameter without gradient stops several processes
         self.examples = TaggedTexts(
             train, vocabulary=checkpoint.vocabulary, tag_set=config.tag_set, window=config.window
         )
@@ -196,7 +199,7 @@ def train(
     output.mkdir(parents=True, exist_ok=True)
     args = _arguments(settings, output, is_judged=bool(dev))
     if args.should_save:
-        _remove_unfinished(output)
+        remove_unfinished(output)
     trainer = TaggerTrainer(checkpoint, settings, train=train, dev=dev, args=args, adapters=adapters)
     trainer.accelerator.wait_for_everyone()
     newest = get_last_checkpoint(str(output))  # type: ignore[no-untyped-call]
@@ -215,7 +218,7 @@ def _untimed(row: Mapping[str, float]) -> dict[str, float]:
     return {name: row[name] for name in sorted(row) if not any(part in name for part in passing)}
 
 
-def _remove_unfinished(output: Path) -> None:
+def remove_unfinished(output: Path) -> None:
     """Removes checkpoints that a kill left half-written: the Trainer writes trainer_state.json last."""
     for folder in output.glob("checkpoint-*"):
         try:

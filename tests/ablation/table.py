@@ -7,8 +7,6 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any
 
-import torch
-
 from ecner.inference.reader import Reader
 from ecner.model.checkpoint import Checkpoint
 from tests.ablation.data import Sets
@@ -30,7 +28,6 @@ _COLUMNS = {
 
 def speeds(folders: Mapping[str, Path], shared: Path) -> dict[str, float]:
     """Characters a second that each model reads on all cores, the models taking turns: medians of five rounds."""
-    torch.set_num_threads(torch.get_num_threads())
     texts = [row.text for row in Sets.read(shared).reviews_dev]
     readers = {name: Reader(Checkpoint.load(folder)) for name, folder in folders.items()}
     seconds: dict[str, list[float]] = {name: [] for name in readers}

@@ -34,15 +34,21 @@ def test_this_machine_is_told():
     ],
 )
 def test_bfloat16_is_fast_where_the_processor_has_it(monkeypatch, features, is_fast):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features, raising=False)
     assert has_fast_bfloat16() is is_fast
+
+
+@pytest.mark.usefixtures("_on_a_cpu")
+def test_bfloat16_is_not_fast_where_torch_cannot_tell(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert has_fast_bfloat16() is False
 
 
 @pytest.mark.parametrize("is_supported", [True, False])
 def test_on_cuda_its_own_word_counts(monkeypatch, is_supported):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: is_supported)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": not is_supported})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": not is_supported}, raising=False)
     assert has_fast_bfloat16() is is_supported
 
 
