@@ -47,9 +47,8 @@ class TaggerTrainer(Trainer):
     ) -> None:
         config = checkpoint.tagger.config
         self.checkpoint, self.settings, self.dev = checkpoint, settings, dev
-        checkpoint.tagger.crf.requires_grad_(
-            config.head == "crf"
-        )  # a parameter without gradient stops several processes
+        if config.head == "softmax":  # a parameter that gets no gradient would stop several processes
+            checkpoint.tagger.crf.requires_grad_(False)
         self.examples = TaggedTexts(
             train, vocabulary=checkpoint.vocabulary, tag_set=config.tag_set, window=config.window
         )
