@@ -59,10 +59,9 @@ class TaggerConfig(PreTrainedConfig):  # type: ignore[no-untyped-call] # of tran
         super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
         if self.experts and not 1 <= self.experts_per_token <= self.experts:
             raise ValueError(f"experts_per_token is {self.experts_per_token}: expected 1 to {self.experts} (experts)")
-        if wrong := {
-            k: v for k, v in (self.temperatures or {}).items() if k not in self.tag_set.labels or not 0 < v < inf
-        }:
-            raise ValueError(f"temperatures has {wrong}: expected positive ones of the labels {self.tag_set.labels}")
+        labels, given = self.tag_set.labels, self.temperatures or {}
+        if wrong := {label: t for label, t in given.items() if label not in labels or not 0 < t < inf}:
+            raise ValueError(f"temperatures has {wrong}: expected positive ones of the labels {', '.join(labels)}")
         if not 0 <= self.overlap < self.window:
             raise ValueError(f"overlap is {self.overlap}: expected 0 to under {self.window} (window)")
 
