@@ -348,6 +348,8 @@ class TrainSettings(Section):
                 f"adversarial is {self.adversarial}, but method lora freezes the embeddings that it moves: expected "
                 "method full with it"
             )
+        if (self.average or self.adversarial) and self.launcher is not None:
+            raise ValueError("average and adversarial need whole weights in each process: expected no launcher beside")
         if self.decoder_size % (2 * self.decoder_heads):
             raise ValueError(
                 f"decoder_size is {self.decoder_size}: expected a multiple of {2 * self.decoder_heads}, "

@@ -167,6 +167,8 @@ def test_all_problems_of_file_and_environment_are_told_at_once(tmp_path):
         ("train: {scheme: IOB1}", "train.scheme"),
         ("train: {experts: 1}", "experts_per_token is 2: expected at most 1"),
         ("train: {decoder_size: 100, decoder_heads: 3}", "expected a multiple of 6"),
+        ("train: {adversarial: 0.5}", "method lora freezes the embeddings"),
+        ("train: {average: 0.9, launcher: pyproject.toml}", "expected no launcher beside"),
         ("1: {}", "Keys should be strings"),
         ("source: nightly", "source: expected a section"),
     ],
