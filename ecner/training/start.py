@@ -12,7 +12,7 @@ from ecner.labels import TagSet
 from ecner.model.checkpoint import Checkpoint, build, decoder_config
 from ecner.model.config import TaggerConfig
 
-_SHAPE = {
+SHAPE = {
     "architecture", "encoder_layers", "decoder_base", "decoder_size", "decoder_layers", "decoder_heads",
     "bidirectional", "experts", "experts_per_token", "expert_size", "skip", "branch_start", "head", "dropout",
     "attention_dropout",
@@ -73,7 +73,7 @@ def check_sizes(settings: TrainSettings) -> None:
     Raises:
         UsageError: names them.
     """
-    fixed = sorted(_SHAPE & settings.model_fields_set)
+    fixed = sorted(SHAPE & settings.model_fields_set)
     if fixed and is_tagger(Path(settings.base)):
         raise UsageError(
             f"train.base is {settings.base!r}, a tagger, whose {', '.join(fixed)} cannot be changed: leave these "

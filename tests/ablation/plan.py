@@ -9,6 +9,7 @@ import yaml
 
 from ecner.config import TrainSettings
 from ecner.resources import resource
+from ecner.training.start import SHAPE, is_tagger
 
 _OWN_KEYS = {"encoder", "added"}
 _NOT_OF_A_CELL = {"promote", "patience"}  # nothing is promoted, and no dev text is looked at before the end
@@ -18,7 +19,8 @@ _NOT_OF_A_CELL = {"promote", "patience"}  # nothing is promoted, and no dev text
 class Variant:
     """One row of the table: settings over those of the plan, its encoder, and the rows added to the train split.
 
-    ``encoder`` and ``added`` are names; the command says which folder and files they stand for.
+    ``encoder`` and ``added`` are names; the command says which folder and files they stand for. A tagger in place of an
+    encoder is trained further.
     """
 
     name: str
@@ -27,8 +29,10 @@ class Variant:
     added: tuple[str, ...]
 
     def train_settings(self, *, seed: int, base: Path) -> TrainSettings:
-        """The settings of one cell."""
-        return TrainSettings.model_validate({**self.settings, "seed": seed, "base": str(base)})
+        """The settings of one cell; a base that is a tagger already has its sizes."""
+        fixed = SHAPE if is_tagger(base) else set()
+        own = {name: value for name, value in self.settings.items() if name not in fixed}
+        return TrainSettings.model_validate({**own, "seed": seed, "base": str(base)})
 
 
 @dataclass(frozen=True)
