@@ -25,7 +25,6 @@ ELSEWHERE = (
     "python -m tests.bench.retrain LABELLED_FOLDERS",
     "python -m tests.bench.scale REVIEWS_FOLDER",
     "python -m tests.ablation small SHARED_FOLDER WORK_FOLDER",  # tests/ablation
-    "python -m tests.release.make SHARED_FOLDER WORK_FOLDER",
     "python -m tests.release.speed REVISION",
     "python -m tests.soak.storm",
     "python -m tests.soak.prefect_storm",

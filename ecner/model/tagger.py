@@ -71,12 +71,12 @@ class Tagger(PreTrainedModel):  # type: ignore[no-untyped-call] # of transformer
         mask = attention_mask.bool()
         encoded = self.dropout(self._encode(input_ids, mask))  # (B, T, D)
         if self.branch is None:
-            logits, losses = self.encoder_classifier(encoded), None
+            logits, losses = _emissions(self.encoder_classifier, encoded), None
         else:
             decoded, losses = self.branch(encoded, mask)
-            logits = self.branch_classifier(self.dropout(decoded))
+            logits = _emissions(self.branch_classifier, self.dropout(decoded))
             if self.config.skip:
-                logits = logits + self.encoder_classifier(encoded)
+                logits = logits + _emissions(self.encoder_classifier, encoded)
         if labels is None:
             return TaggerOutput(logits=logits)
         loss = self._loss(logits, labels, mask)
@@ -120,6 +120,16 @@ class Tagger(PreTrainedModel):  # type: ignore[no-untyped-call] # of transformer
             is_used = self.config.head == "crf"
             for parameter in module.parameters(recurse=False):
                 init.uniform_(parameter, -0.1, 0.1) if is_used else init.zeros_(parameter)
+
+
+def _emissions(classifier: nn.Linear, states: Tensor) -> Tensor:
+    """Scores of the tags, never in less than float32: a path's score is a sum over the whole text.
+
+    *Shape:* states (B, T, D); returns (B, T, K).
+    """
+    wide = torch.promote_types(states.dtype, torch.float32)
+    with torch.autocast(states.device.type, enabled=False):
+        return functional.linear(states.to(wide), classifier.weight.to(wide), classifier.bias.to(wide))
 
 
 class HybridBranch(nn.Module):
