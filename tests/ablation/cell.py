@@ -33,8 +33,8 @@ def run_cell(inputs: Inputs, variant_name: str, seed: int, folder: Path) -> None
     sets, variant = Sets.read(inputs.shared), inputs.plan.variant(variant_name)
     folder.mkdir(parents=True, exist_ok=True)
     rows: Sequence[LabelledText] = sets.train
-    if inputs.plan.folds:
-        rows, held = sets.fold(seed, inputs.plan.folds)
+    if (fold := inputs.plan.held(seed)) is not None:
+        rows, held = sets.fold(fold, inputs.plan.folds)
         write_corpus(folder / HELD, held, "jsonl")
     settings = variant.train_settings(seed=seed, base=inputs.encoders[variant.encoder])
     start = starting_point(settings, sets.tag_set)

@@ -39,13 +39,14 @@ class Variant:
 class Plan:
     """The variants and seeds; what a variant leaves out is as in configs/train-shipped.yaml.
 
-    ``folds`` above 0 leaves that part of the train rows out, another one for each seed.
+    ``folds`` above 0 leaves that part of the train rows out: ``fold``, or where that is None another one for each seed.
     """
 
     name: str
     about: str
     seeds: tuple[int, ...]
     folds: int
+    fold: int | None
     variants: tuple[Variant, ...]
 
     @classmethod
@@ -63,7 +64,13 @@ class Plan:
             )
             for name, own in values["variants"].items()
         )
-        return cls(path.stem, values["about"], tuple(values["seeds"]), values.get("folds", 0), variants)
+        return cls(
+            path.stem, values["about"], tuple(values["seeds"]), values.get("folds", 0), values.get("fold"), variants
+        )
+
+    def held(self, seed: int) -> int | None:
+        """The fold that a seed leaves out."""
+        return (seed if self.fold is None else self.fold) if self.folds else None
 
     def variant(self, name: str) -> Variant:
         """The variant of a name."""

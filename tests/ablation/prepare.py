@@ -4,8 +4,9 @@
     python -m tests.ablation.prepare renamed ../shared OUT_FILE
     python -m tests.ablation.prepare labelled ../shared OUT_FILE --teacher FOLDER --teacher FOLDER ...
 
-No text of either dev set, nor one that contains such a text, gets into any of them. Added rows are labelled by the
-teachers together, and kept where they are sure of every mention.
+No text of either dev set, nor one that contains such a text, gets into any of them; no row is made from those that the
+plan of the release holds out. Unlabelled rows are labelled by the teachers together, and kept where they are sure of
+every mention.
 """
 
 import argparse
@@ -26,7 +27,9 @@ from ecner.model.tagger import Tagger, TaggerOutput
 from ecner.retraining.reading import read_texts
 from ecner.training.augment import renamed, spliced
 from ecner.training.pretrain import pretrain
+from tests.ablation.command import PLANS
 from tests.ablation.data import Sets
+from tests.ablation.plan import Plan
 
 _LAYERS, _EPOCHS = 6, 3
 _NAMES = ("HPPX", "XH")
@@ -55,6 +58,13 @@ class Ensemble(nn.Module):
         return TaggerOutput(logits=torch.stack([t(input_ids, attention_mask).logits for t in self.taggers]).mean(0))
 
 
+def kept_rows(sets: Sets) -> list[LabelledText]:
+    """The labelled train rows, without those on which the release is calibrated."""
+    plan = Plan.read(PLANS / "release.yaml")
+    fold = plan.held(0)
+    return list(sets.train) if fold is None else sets.fold(fold, plan.folds)[0]
+
+
 def unlabelled(shared: Path, sets: Sets) -> list[str]:
     """Texts of the unlabelled reviews, each once, without any dev text."""
     read = pl.scan_parquet(shared / "data/reviews/**/*.parquet", hive_partitioning=False).select("text").collect()
@@ -70,8 +80,10 @@ def label(
     Only rows without a mention under ``least`` are kept: what is left out is noise that would be learned.
     """
     known = {row.text for row in sets.train}
-    titles = [row.text for row in sets.admitted(spliced(sets.titles, seed=seed))]
-    texts = [text for text in unlabelled(shared, sets) + titles if text not in known]
+    is_title = set(sets.titles)
+    titles = [row for row in kept_rows(sets) if row in is_title]
+    splices = [row.text for row in sets.admitted(spliced(titles, seed=seed))]
+    texts = [text for text in unlabelled(shared, sets) + splices if text not in known]
     checkpoints = [Checkpoint.load(folder) for folder in teachers]
     if any(c.vocabulary != checkpoints[0].vocabulary for c in checkpoints):
         raise SystemExit("the teachers have different vocabularies: they cannot read as one")
@@ -104,7 +116,7 @@ def main() -> None:
         pretrain(encoder, texts, given.out, layers=_LAYERS, epochs=_EPOCHS, seed=given.seed)
         return
     if given.step == "renamed":
-        rows = sets.admitted(renamed(sets.train, _NAMES, seed=given.seed))
+        rows = sets.admitted(renamed(kept_rows(sets), _NAMES, seed=given.seed))
     else:
         rows = label(given.shared, sets, given.teacher, least=given.least, dtype=given.dtype, seed=given.seed)
     if bad := write_corpus(given.out, rows, "jsonl"):
