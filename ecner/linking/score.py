@@ -25,8 +25,10 @@ _MODEL_NUMBER = "model_number"
 _CHINESE = re.compile("[\u3400-\u9fff]")
 _NOT_A_LETTER = re.compile(r"[\W_]+")
 _AS_DIGITS = str.maketrans("oil", "011")
-_SAME_LETTERS, _SAME_SYLLABLES, _SAME_INITIALS = 0.97, 0.9, 0.6
-_SHORTEST_WITH_EDIT, _SHORTEST_WITH_TWO = 4, 9
+_DIGITS = re.compile(r"\d+")
+_SAME_LETTERS, _SAME_SYLLABLES, _ALIKE_DIGITS, _SAME_INITIALS = 0.97, 0.9, 0.9, 0.6
+_SHORT, _LONG = 5, 9  # letters of a name
+_DOUBT_BESIDE, _DOUBT_SLOTS = 1.5, 4  # texts and slots that count as if they said nothing: once is no evidence
 _CHANCE, _ALIKE = 0.4, 0.8  # similarity of sound of two names at random, and of two that sound alike
 
 
@@ -75,17 +77,25 @@ def _judge(kind: str, alias: str, canonical: str, *evidence: int) -> tuple[str, 
 
 def spelling(entity_type: str, left: str, right: str) -> float:
     """How alike two names of one script are written."""
+    if entity_type == _MODEL_NUMBER and _as_digits(left) == _as_digits(right):
+        return _ALIKE_DIGITS
+    if _DIGITS.findall(left) != _DIGITS.findall(right):
+        return 0.0
     a, b = letters(left), letters(right)
     if a == b:
         return _SAME_LETTERS
-    if entity_type == _MODEL_NUMBER:
-        return _SAME_SYLLABLES if _as_digits(a) == _as_digits(b) else 0.0
-    if _digits(a) != _digits(b) or is_chinese(left):
+    if entity_type == _MODEL_NUMBER or is_chinese(left):
         return 0.0
-    shorter = min(len(a), len(b))
-    allowed = (shorter >= _SHORTEST_WITH_EDIT) + (shorter >= _SHORTEST_WITH_TWO)
-    distance = OSA.distance(a, b, score_cutoff=allowed)
-    return 1 - distance / (shorter + 1) if distance <= allowed else 0.0
+    distance = OSA.distance(a, b)
+    return 1 - distance / len(min(a, b, key=len)) if distance <= _edits_allowed(a, b) else 0.0
+
+
+def _edits_allowed(left: str, right: str) -> int:
+    """How many edits make a slip of one name: none of a short one, in which another letter makes another name."""
+    shorter = min(len(left), len(right))
+    if shorter == _SHORT:  # a letter left out, doubled, or in the wrong place
+        return int(len(left) != len(right) or sorted(left) == sorted(right))
+    return (shorter > _SHORT) + (shorter >= _LONG)
 
 
 def sound(chinese: str, latin: str) -> float:
@@ -106,13 +116,9 @@ def _together(alike: float, chinese: str, latin: str, count: int, together: int,
     """Chance that both the places and the sounds mislead, taken from 1; 0 where the two never meet."""
     if not together and not slots:
         return 0.0
-    beside = adjacent / (count + 1)
-    same_slots = slots / (slots + 4)
+    beside = adjacent / (count + _DOUBT_BESIDE)
+    same_slots = slots / (slots + _DOUBT_SLOTS)
     return 1 - (1 - beside) * (1 - alike) * (1 - same_slots)
-
-
-def _digits(name: str) -> Sequence[str]:
-    return re.findall(r"\d+", name)
 
 
 def _as_digits(name: str) -> str:

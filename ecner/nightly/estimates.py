@@ -16,7 +16,8 @@ The first term is the luck of what was found, the second the uncertainty of prec
 with half a mention added to each side (Jeffreys; Brown, Cai and DasGupta 2001, Interval estimation for a binomial
 proportion, Stat. Sci. 16), so that a model that made no mistake in a few labelled mentions is not taken for faultless.
 Parts that several models read are corrected each by its own figures and added, and so are their variances. The interval
-is that of a gamma distribution with this mean and variance: it cannot go below 0, and is skewed as counts are.
+is log-normal, C exp(+-z s) with s the relative standard deviation, as is usual of ratios: it cannot go below 0, and is
+skewed as counts are.
 
 It takes mentions as independent of each other and the labelled texts as typical of the reviews. Where a model misses
 one name always and another never, the type's recall is right for neither.
@@ -25,7 +26,7 @@ one name always and another never, the type's recall is right for neither.
 from collections.abc import Sequence
 
 import polars as pl
-from scipy.stats import gamma
+from scipy.stats import norm
 
 from ecner.nightly.aggregate import ENTITY
 from ecner.storage.transaction import Reader
@@ -78,8 +79,9 @@ def corrected_counts(by_version: pl.DataFrame, quality: pl.DataFrame) -> pl.Data
     predicted = right / p
     both = (right + 0.5) / (predicted + 1) * (right + 0.5) / (pl.col("gold") + 1)
     count = found * p / r
+    relative = (1 - both) * (1 / found + 1 / predicted)
     parts = by_version.join(quality, on=_VERSION, how="left").select(
-        *ENTITY, "evaluated_on", count=count, variance=count.pow(2) * (1 - both) * (1 / found + 1 / predicted)
+        *ENTITY, "evaluated_on", count=count, variance=count.pow(2) * relative
     )
     known = pl.col("count").is_not_null().all()
     sums = parts.group_by(ENTITY).agg(
@@ -87,9 +89,6 @@ def corrected_counts(by_version: pl.DataFrame, quality: pl.DataFrame) -> pl.Data
         variance=pl.when(known).then(pl.col("variance").sum()),
         evaluated_on=pl.when(known).then(pl.col("evaluated_on").unique().sort().str.join(", ")),
     )
-    shape = (pl.col("corrected_count").pow(2) / pl.col("variance")).alias("shape")
-    quantiles = gamma.ppf([[(1 - CONFIDENCE) / 2], [(1 + CONFIDENCE) / 2]], sums.select(shape.fill_null(1.0))["shape"])
-    return sums.with_columns(
-        (pl.Series(name, relative) * pl.col("variance") / pl.col("corrected_count")).alias(name)
-        for name, relative in zip(("corrected_lower", "corrected_upper"), quantiles, strict=True)
-    ).drop("variance")
+    count = pl.col("corrected_count")
+    spread = (float(norm.ppf((1 + CONFIDENCE) / 2)) * pl.col("variance").sqrt() / count).exp()
+    return sums.with_columns(corrected_lower=count / spread, corrected_upper=count * spread).drop("variance")

@@ -36,6 +36,8 @@ from ecner.nightly.estimates import CONFIDENCE
 _WHOLE_TYPE = "*"  # of model_bridge
 _BRIDGE_ERROR = 0.001
 _LEAST_BRIDGED = 20  # mentions in the bridge below which an entity goes by those of its type
+COUNTS = ("review_count", "unique_text_count", "cluster_count")
+_PREVIOUS = {f"previous_{name}": name for name in COUNTS}
 _EXPECTED = ("expected_lower", "expected_upper")
 Floats = NDArray[np.float64]
 
@@ -51,7 +53,7 @@ def movements(now: pl.DataFrame, before: pl.DataFrame, read: tuple[Read, Read], 
     """How the entities of a period moved against the period before.
 
     Args:
-        now: entity_type, canonical and cluster_count of the period.
+        now: entity_type, canonical and COUNTS of the period.
         before: the same of the period before.
         read: how much was read of both, in this order.
         bridges: rows of model_bridge.
@@ -60,9 +62,11 @@ def movements(now: pl.DataFrame, before: pl.DataFrame, read: tuple[Read, Read], 
         Rows of entity_movements without the period. ratio is null where one side is 0; where no bridge joins the models of
         the two periods, what is expected and the p-value are null: nothing is judged.
     """
-    counts = now.select(*ENTITY, "cluster_count").join(
-        before.select(*ENTITY, previous_cluster_count="cluster_count"), on=ENTITY, how="full", coalesce=True
-    ).with_columns(pl.col("cluster_count", "previous_cluster_count").fill_null(0))
+    counts = (
+        now.select(*ENTITY, *COUNTS)
+        .join(before.select(*ENTITY, **_PREVIOUS), on=ENTITY, how="full", coalesce=True)
+        .with_columns(pl.col(*COUNTS, *_PREVIOUS).fill_null(0))
+    )
     expected = _expected(counts, read, bridges)
     x, x0 = (counts[name].to_numpy() for name in ("cluster_count", "previous_cluster_count"))
     exposure = read[0].clusters / read[1].clusters

@@ -9,8 +9,8 @@ from ecner.nightly.aggregate import MENTION_COLUMNS, PeriodCounts, calendar, who
 from ecner.nightly.clusters import add_cluster
 from ecner.nightly.estimates import corrected_counts, read_quality
 from ecner.nightly.lift import lifts
-from ecner.nightly.movement import Read, movements
-from ecner.nightly.periods import Period, periods_of
+from ecner.nightly.movement import COUNTS, Read, movements
+from ecner.nightly.periods import DAY, Period, periods_of
 from ecner.storage.transaction import Reader, Transaction
 
 ALL_VERSIONS = "*"
@@ -43,12 +43,15 @@ def _count(transaction: Transaction, days: set[date], evaluated_on: Sequence[str
     quality = read_quality(transaction, evaluated_on)
     periods = periods_of(days)
     _clear(transaction, _OF_PERIODS, periods)
+    _clear(transaction, ["period_coverage"], (Period(DAY, day) for day in days))
     held: dict[Period, tuple[PeriodCounts, list[pl.DataFrame]]] = {}
     for day in sorted({day for period in periods for day in period.days}):
         counts, coverage = _count_day(transaction, day), _coverage(transaction, day)
         if day in days and not counts.is_empty:
             transaction.append("entity_daily", counts.entities().with_columns(review_date=pl.lit(day)))
             transaction.append("entity_pairs_daily", counts.pairs().with_columns(review_date=pl.lit(day)))
+        if day in days:
+            _append(transaction, "period_coverage", Period(DAY, day), _totals(coverage))
         for period in periods.intersection(Period.of(day)):
             whole, read = held.setdefault(period, (PeriodCounts(), []))
             whole.absorb(counts)
@@ -83,7 +86,7 @@ def _write(
     read = pl.concat(coverage)
     if read.is_empty():
         return
-    totals = pl.concat([_read_of(read.with_columns(model_version=pl.lit(ALL_VERSIONS))), _read_of(read)])
+    totals = _totals(read)
     _append(transaction, "period_coverage", period, totals)
     if counts.is_empty:
         return
@@ -92,6 +95,11 @@ def _write(
     _append(transaction, "entity_periods", period, entities.join(corrected, on=["entity_type", "canonical"]))
     clusters = int(totals.filter(model_version=ALL_VERSIONS)["cluster_count"].item())
     _append(transaction, "pair_periods", period, lifts(counts.pairs(), entities, clusters))
+
+
+def _totals(coverage: pl.DataFrame) -> pl.DataFrame:
+    """What was read by each model, and by all."""
+    return pl.concat([_read_of(coverage.with_columns(model_version=pl.lit(ALL_VERSIONS))), _read_of(coverage)])
 
 
 def _read_of(coverage: pl.DataFrame) -> pl.DataFrame:
@@ -119,7 +127,7 @@ def _read(reader: Reader, period: Period) -> Read:
 
 
 def _entities(reader: Reader, period: Period) -> pl.DataFrame:
-    return reader.read("entity_periods", where=_where(period), columns=["entity_type", "canonical", "cluster_count"])
+    return reader.read("entity_periods", where=_where(period), columns=["entity_type", "canonical", *COUNTS])
 
 
 def _where(period: Period) -> dict[str, object]:

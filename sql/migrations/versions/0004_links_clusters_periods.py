@@ -104,8 +104,8 @@ def _create_periods() -> None:
     _create_of_period(
         "entity_movements",
         ["entity_type", "canonical"],
-        _int("cluster_count"),
-        _int("previous_cluster_count"),
+        *map(_int, counts),
+        *(_int(f"previous_{name}") for name in counts),
         *(_float(name, nullable=True) for name in figures),
         _int("is_break"),
         _float("p_value", nullable=True),
