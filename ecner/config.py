@@ -218,8 +218,8 @@ class LakeSettings(Section):
 class ModelSettings(Section):
     """Which model reads, on what, how its labels become entity types, and what is counted of them.
 
-    Counts are corrected by the precision and recall on the first data set of ``evaluated_on`` that the model has figures
-    of; its name is as in the view model_quality.
+    Counts are corrected by the precision and recall on the first data set of ``evaluated_on`` that the model has
+    figures of; its name is as in the view model_quality.
     """
 
     ref: Text = "champion"

@@ -23,7 +23,11 @@ _MOST_IN_A_SLOT = 50  # names; what stands around more says nothing of them
 
 @dataclass(frozen=True)
 class Evidence:
-    """Frames: names (NAME, text_count, example), met (PAIR, together_count, adjacent_count), slots (PAIR, shared_slots)."""
+    """What is counted: names (NAME, text_count, example), pairs that met (PAIR, together_count, adjacent_count), slots.
+
+    A Latin and a Chinese name have met where a text has both, and are adjacent where they stand side by side in it; slots
+    (PAIR, shared_slots) are the different surroundings that both stand in.
+    """
 
     names: pl.DataFrame
     met: pl.DataFrame
@@ -91,7 +95,9 @@ def _count_met(named: pl.DataFrame) -> pl.DataFrame:
     """Latin and Chinese names of a type in one text."""
     place = [*_TEXT, "entity_type"]
     sides = [
-        named.filter(pl.col("is_chinese") == chinese).select(*place, "start_char", "end_char", pl.col("canonical").alias(side))
+        named.filter(pl.col("is_chinese") == chinese).select(
+            *place, "start_char", "end_char", pl.col("canonical").alias(side)
+        )
         for side, chinese in (("latin", False), ("chinese", True))
     ]
     pairs = sides[0].join(sides[1], on=place, suffix="_chinese")
@@ -112,7 +118,9 @@ def _find_slots(named: pl.DataFrame) -> pl.DataFrame:
 def _shared(slots: pl.DataFrame) -> pl.DataFrame:
     telling = slots.filter(pl.len().over("entity_type", "slot") <= _MOST_IN_A_SLOT)
     latin, chinese = (
-        telling.filter(pl.col("is_chinese") == is_chinese).select("entity_type", "slot", pl.col("canonical").alias(side))
+        telling.filter(pl.col("is_chinese") == is_chinese).select(
+            "entity_type", "slot", pl.col("canonical").alias(side)
+        )
         for side, is_chinese in (("latin", False), ("chinese", True))
     )
     return latin.join(chinese, on=["entity_type", "slot"]).group_by(PAIR).agg(shared_slots=pl.len().cast(pl.Int64))

@@ -23,7 +23,9 @@ def relink(transaction: Transaction, lexicon: Lexicon, evaluated_on: Sequence[st
         evaluated_on: as ``recompute`` takes it.
     """
     forms = transaction.distinct("mentions", _FORM)
-    names = lexicon.add_canonical(forms.rename({"canonical": "former"})).rename({"canonical": "to", "former": "canonical"})
+    names = lexicon.add_canonical(forms.rename({"canonical": "former"})).rename(
+        {"canonical": "to", "former": "canonical"}
+    )
     renamed = names.filter(pl.col("to") != pl.col("canonical"))
     days = {*transaction.rename("mentions", "canonical", renamed.select(*_FORM, "to"), touching="review_date")}
     recompute(transaction, days, evaluated_on)

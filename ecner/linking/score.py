@@ -1,9 +1,9 @@
 """How likely two names of a type are one entity, by how they are written, how they sound, and where they stand.
 
-Nothing is linked by a score: it orders what people are asked. Each kind of suggestion has a score of its own from 0 to 1.
+Nothing is linked by a score: it orders what people are asked. Each kind has a score of its own, from 0 to 1.
 
-spelling    names in one script that differ by an edit or two (optimal string alignment), by white space and marks alone,
-            or, of model numbers, by letters that look like digits. Digits have to be the same: x200 is not x201
+spelling    names in one script that differ by an edit or two (optimal string alignment), by white space and marks, or,
+            of model numbers, by letters that look like digits. Digits have to be the same: x200 is not x201
 sound       Chinese names with the same syllables, and Latin names that are a Chinese one's syllables or their initials
 together    a Latin and a Chinese name that stand beside each other, Lenovo/联想, or in the same slots; the more of the
             rarer one's mentions do, and the more alike they sound, the higher the score
@@ -67,7 +67,7 @@ def _judge(kind: str, alias: str, canonical: str, *evidence: int) -> tuple[str, 
     if is_chinese(alias) != is_chinese(canonical):
         chinese, latin = (alias, canonical) if is_chinese(alias) else (canonical, alias)
         alike = sound(chinese, latin)
-        found = {"sound": alike, "together": _together(alike, chinese, latin, *evidence)}
+        found = {"sound": alike, "together": _together(alike, *evidence)}
     elif is_chinese(alias):
         found = {"spelling": spelling(kind, alias, canonical), "sound": _homophones(alias, canonical)}
     else:
@@ -112,7 +112,7 @@ def _homophones(left: str, right: str) -> float:
     return _SAME_SYLLABLES if spoken[0] == spoken[1] and len(spoken[0]) > 1 else 0.0
 
 
-def _together(alike: float, chinese: str, latin: str, count: int, together: int, adjacent: int, slots: int) -> float:
+def _together(alike: float, count: int, together: int, adjacent: int, slots: int) -> float:
     """Chance that both the places and the sounds mislead, taken from 1; 0 where the two never meet."""
     if not together and not slots:
         return 0.0

@@ -41,13 +41,17 @@ def suggest(settings: Settings, least_score: float = LEAST_SCORE) -> pl.DataFram
     with warehouse.begin() as transaction:
         transaction.delete_all("link_suggestions")
         transaction.append("link_suggestions", found)
-    return run_query(*settings.warehouse_at, "select * from link_queue order by score desc, entity_type, alias, canonical")
+    return run_query(
+        *settings.warehouse_at, "select * from link_queue order by score desc, entity_type, alias, canonical"
+    )
 
 
 def suggestions(evidence: Evidence, lexicon: Lexicon, least_score: float = LEAST_SCORE) -> pl.DataFrame:
     """Rows of link_suggestions but for suggested_at: every pair of names that may be one, scored, best first."""
     pairs = scored(_with_counts(_apart(candidates(evidence), lexicon), evidence))
-    kept = pairs.filter(pl.col("score") >= least_score).sort("score", *NAME, "alias", descending=[True, False, False, False])
+    kept = pairs.filter(pl.col("score") >= least_score).sort(
+        "score", *NAME, "alias", descending=[True, False, False, False]
+    )
     return kept.select(name for name in TABLES["link_suggestions"].polars_schema if name != "suggested_at")
 
 
@@ -57,7 +61,9 @@ def candidates(evidence: Evidence) -> pl.DataFrame:
     met = [frame.select(PAIR).rename({"latin": "left", "chinese": "right"}) for frame in (evidence.met, slots)]
     written = [
         pl.DataFrame(
-            [(entity_type, *pair) for pair in _written_alike(names["canonical"].to_list())], schema=_PAIRED, orient="row"
+            [(entity_type, *pair) for pair in _written_alike(names["canonical"].to_list())],
+            schema=_PAIRED,
+            orient="row",
         )
         for (entity_type,), names in evidence.names.partition_by("entity_type", as_dict=True).items()
     ]
@@ -102,14 +108,16 @@ def _apart(pairs: pl.DataFrame, lexicon: Lexicon) -> pl.DataFrame:
 
 
 def _with_counts(pairs: pl.DataFrame, evidence: Evidence) -> pl.DataFrame:
-    """Pairs as alias and canonical, a Chinese name being canonical beside a Latin one, else the more frequent; with counts."""
+    """Pairs as alias and canonical, with counts; canonical is a Chinese name beside a Latin one, else the more frequent."""
     counts = evidence.names.rename({"canonical": "name", "text_count": "count"})
     for side in ("left", "right"):
         names = counts.rename({"name": side, "count": f"{side}_count", "example": f"{side}_example"})
         pairs = pairs.join(names, on=["entity_type", side])
     chinese = {side: pl.col(side).map_elements(is_chinese, return_dtype=pl.Boolean) for side in ("left", "right")}
     leads = (
-        pl.when(chinese["left"] == chinese["right"]).then(pl.col("left_count") > pl.col("right_count")).otherwise(chinese["left"])
+        pl.when(chinese["left"] == chinese["right"])
+        .then(pl.col("left_count") >= pl.col("right_count"))
+        .otherwise(chinese["left"])
     )
     roles = {
         name + end: pl.when(leads if name == "canonical" else ~leads).then("left" + end).otherwise("right" + end)

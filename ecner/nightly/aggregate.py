@@ -15,7 +15,7 @@ _ROWS_HELD = 200_000
 
 
 class PeriodCounts:
-    """Counts of entities and pairs of one period; memory follows the numbers of entities and of their distinct texts."""
+    """Counts of entities and pairs of one period; memory follows the numbers of entities and of their texts."""
 
     def __init__(self) -> None:
         self._entities = _Folded(lambda rows: rows.group_by(*ENTITY, "model_version").agg(pl.col(_ADDED).sum()))

@@ -88,9 +88,7 @@ class Comparison:
     watch: Stopwatch
 
     def of(self, bucket: int) -> Planned:
-        """Settles a bucket and writes what it comes to: ``changed``, ``removed``, ``rejected``, ``sketches``, pieces of
-        ``texts``.
-        """
+        """Settles a bucket and writes what it comes to: ``changed``, ``removed``, ``rejected``, ``sketches``, ``texts``."""
         with self.watch.on("settle"):
             rows, repeated = _settled(self.files.pieces("rows", bucket, HASHED))
         with self.watch.on("join"):

@@ -107,7 +107,9 @@ def _components(everyone: pl.DataFrame, alike: pl.DataFrame) -> pl.DataFrame:
     _, component = connected_components(graph, directed=False)
     named = pl.DataFrame({"text_hash": nodes, "component": component})
     least = named.group_by("component").agg(cluster_id=pl.col("text_hash").min())
-    return named.join(least, on="component").join(everyone, on="text_hash", how="semi").select("text_hash", "cluster_id")
+    return (
+        named.join(least, on="component").join(everyone, on="text_hash", how="semi").select("text_hash", "cluster_id")
+    )
 
 
 def _rename(transaction: Transaction, clusters: pl.DataFrame) -> set[date]:

@@ -7,7 +7,7 @@ ACCEPT, REJECT = "accept", "reject"
 
 
 def read_links(reader: Reader) -> Names:
-    """The names that others stand for, by type: the newest word on an alias counts, and links are followed to their end."""
+    """What names stand for, by type: the newest word on an alias counts, and links are followed to their end."""
     links: dict[str, dict[str, str]] = {}
     columns = ["action", "entity_type", "alias", "canonical"]
     decisions = reader.read("link_decisions", columns=columns, order_by=["decision_no"])

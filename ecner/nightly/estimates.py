@@ -7,13 +7,13 @@ negatives. p and r are measured on one set of labelled texts, so their errors ar
 right, p = TP / predicted and r = TP / gold, and p / r = gold / predicted, in which TP cancels.
 
 Given the real mentions, what is found is a binomial number of them and a Poisson number of others, with mean gold r / p
-and variance gold (r (1 - r) + r (1 - p) / p); relative to the mean squared that is (1 - p r) / predicted. The same holds
-for n. By the delta method (Oehlert 1992, A note on the delta method, Am. Stat. 46)
+and variance gold (r (1 - r) + r (1 - p) / p); relative to the mean squared that is (1 - p r) / predicted. The same
+holds for n. By the delta method (Oehlert 1992, A note on the delta method, Am. Stat. 46)
 
     var(C) / C^2 = (1 - p r) (1 / n + 1 / predicted)
 
-The first term is the luck of what was found, the second the uncertainty of precision and recall. In it p and r are taken
-with half a mention added to each side (Jeffreys; Brown, Cai and DasGupta 2001, Interval estimation for a binomial
+The first term is the luck of what was found, the second the uncertainty of precision and recall. In it p and r are
+taken with half a mention added to each side (Jeffreys; Brown, Cai and DasGupta 2001, Interval estimation for a binomial
 proportion, Stat. Sci. 16), so that a model that made no mistake in a few labelled mentions is not taken for faultless.
 Parts that several models read are corrected each by its own figures and added, and so are their variances. The interval
 is log-normal, C exp(+-z s) with s the relative standard deviation, as is usual of ratios: it cannot go below 0, and is
@@ -56,7 +56,9 @@ def read_quality(reader: Reader, datasets: Sequence[str]) -> pl.DataFrame:
     precision = metrics.filter(metric=_PRECISION).select(*key, precision="value")
     recall = metrics.filter(metric=_RECALL).select(*key, recall="value", gold="support")
     ranked = precision.join(recall, on=key).filter(
-        pl.col("evaluated_on").is_in(list(datasets)), (pl.col("precision") > 0) & (pl.col("recall") > 0), pl.col("gold") > 0
+        pl.col("evaluated_on").is_in(list(datasets)),
+        (pl.col("precision") > 0) & (pl.col("recall") > 0),
+        pl.col("gold") > 0,
     )
     place = pl.col("evaluated_on").replace_strict({name: i for i, name in enumerate(datasets)}, return_dtype=pl.Int64)
     first = ranked.sort(place).unique(_VERSION, keep="first", maintain_order=True)
@@ -71,8 +73,8 @@ def corrected_counts(by_version: pl.DataFrame, quality: pl.DataFrame) -> pl.Data
         quality: the schema QUALITY.
 
     Returns:
-        entity_type, canonical, corrected_count, corrected_lower, corrected_upper, evaluated_on; all null where a version
-        that read some of the mentions has no figures for the type.
+        entity_type, canonical, corrected_count, corrected_lower, corrected_upper, evaluated_on; all null where a
+        version that read some of the mentions has no figures for the type.
     """
     found, p, r = pl.col("mention_count"), pl.col("precision"), pl.col("recall")
     right = pl.col("gold") * r

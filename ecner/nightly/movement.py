@@ -5,17 +5,17 @@ x0 of n0 the period before. Both are taken as Poisson, so x given x + x0 is bino
 
     theta = rho n / (rho n + n0)
 
-rho being the ratio of the two rates: an exact test of rho = 1 (Przyborowski and Wilenski 1940, Homogeneity of results in
-testing samples from Poisson series, Biometrika 31), and, by the interval of Clopper and Pearson (1934) for theta, an
+rho being the ratio of the two rates: an exact test of rho = 1 (Przyborowski and Wilenski 1940, Homogeneity of results
+in testing samples from Poisson series, Biometrika 31), and, by the interval of Clopper and Pearson (1934) for theta, an
 interval of rho.
 
-Where another model read the later period, an unchanged market gives not 1 but the ratio of what the two models find in the
-same reviews: that is what the bridge between them has measured. Of b mentions in the bridge by the new model and b0 by the
-old one, b given b + b0 is binomial again, and has an interval of its own. The p-value is the largest over that interval,
-plus the probability that the interval is wrong (Berger and Boos 1994, P values maximized over a confidence set for the
-nuisance parameter, J. Am. Stat. Assoc. 89). Both models read the same texts, so their counts differ by less than those of
-two samples: the interval is a wide one, and the test on the safe side. A period that both models read parts of lies in
-between, by the shares of its texts.
+Where another model read the later period, an unchanged market gives not 1 but the ratio of what the two models find in
+the same reviews: that is what the bridge between them has measured. Of b mentions in the bridge by the new model and b0
+by the old one, b given b + b0 is binomial again, and has an interval of its own. The p-value is the largest over that
+interval, plus the probability that the interval is wrong (Berger and Boos 1994, P values maximized over a confidence
+set for the nuisance parameter, J. Am. Stat. Assoc. 89). Both models read the same texts, so their counts differ by less
+than those of two samples: the interval is a wide one, and the test on the safe side. A period that both models read
+parts of lies in between, by the shares of its texts.
 
 q-values are p-values adjusted by Benjamini and Hochberg (1995) over the entities of a type and period: among those with
 q <= 0.05, one in twenty is expected to be chance.
@@ -59,8 +59,8 @@ def movements(now: pl.DataFrame, before: pl.DataFrame, read: tuple[Read, Read], 
         bridges: rows of model_bridge.
 
     Returns:
-        Rows of entity_movements without the period. ratio is null where one side is 0; where no bridge joins the models of
-        the two periods, what is expected and the p-value are null: nothing is judged.
+        Rows of entity_movements without the period. ratio is null where one side is 0; where no bridge joins the models
+        of the two periods, what is expected and the p-value are null: nothing is judged.
     """
     counts = (
         now.select(*ENTITY, *COUNTS)
@@ -135,7 +135,7 @@ def _everywhere(counts: pl.DataFrame, value: float | None) -> pl.DataFrame:
 
 
 def _bridge_of(versions: list[str], bridges: pl.DataFrame) -> tuple[str, str, pl.DataFrame]:
-    """The bridge between two versions, in whichever direction it was made; empty where there is none, or more versions."""
+    """The bridge between two versions, whichever way it was made; empty where there is none, or more versions."""
     if len(versions) == 2:  # noqa: PLR2004
         for old, new in (versions, versions[::-1]):
             bridge = bridges.filter(old_version=old, new_version=new)
@@ -164,5 +164,5 @@ def _share(read: Read, new: str, old: str) -> float:
 
 
 def _mixture(share: float, ratio: Floats) -> Floats:
-    """What is found of a period in units of what the old model would find, the new one finding ``ratio`` times as much."""
+    """What is found of a period, over what the old model would find; the new one finds ``ratio`` times as much."""
     return 1 - share + share * ratio if share else np.ones_like(ratio)

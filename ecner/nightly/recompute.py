@@ -27,14 +27,14 @@ def recompute(transaction: Transaction, days: set[date], evaluated_on: Sequence[
         days: those that changed.
         evaluated_on: the labelled data sets whose precision and recall correct the counts, the first that there is.
     """
-    touched = pl.Series("review_date", sorted(days), dtype=pl.Date)
+    changed = pl.Series("review_date", sorted(days), dtype=pl.Date)
     for table in _DAILY:
-        transaction.delete(table, "review_date", touched)
+        transaction.delete(table, "review_date", changed)
     _count(transaction, days, evaluated_on)
-    transaction.append_missing("calendar", calendar(touched))
-    transaction.append_missing("stale_copies", touched.to_frame())
+    transaction.append_missing("calendar", calendar(changed))
+    transaction.append_missing("stale_copies", changed.to_frame())
     bridges = transaction.read("model_bridge")
-    for period in sorted({moved for period in periods_of(days) for moved in (period, period.next)}):
+    for period in sorted({moved for touched in periods_of(days) for moved in (touched, touched.next)}):
         _move(transaction, period, bridges)
 
 
@@ -64,9 +64,7 @@ def _count_day(reader: Reader, day: date) -> PeriodCounts:
     counts = PeriodCounts()
     pages = reader.stream("mentions", columns=MENTION_COLUMNS, where={"review_date": day}, order_by=["review_id"])
     for mentions in whole_reviews(pages):
-        ratings = reader.lookup(
-            "review_coverage", "review_id", mentions["review_id"], columns=["review_id", "rating"]
-        )
+        ratings = reader.lookup("review_coverage", "review_id", mentions["review_id"], columns=["review_id", "rating"])
         counts.add(add_cluster(reader, mentions), ratings)
     return counts
 
@@ -80,7 +78,11 @@ def _coverage(reader: Reader, day: date) -> pl.DataFrame:
 
 
 def _write(
-    transaction: Transaction, period: Period, counts: PeriodCounts, coverage: Iterable[pl.DataFrame], quality: pl.DataFrame
+    transaction: Transaction,
+    period: Period,
+    counts: PeriodCounts,
+    coverage: Iterable[pl.DataFrame],
+    quality: pl.DataFrame,
 ) -> None:
     """Writes a period that has been counted to its end."""
     read = pl.concat(coverage)

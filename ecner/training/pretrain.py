@@ -113,9 +113,7 @@ class MaskedCharacters(Trainer):
         )
         return loader
 
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Tensor], *_arguments: Any, **_options: Any
-    ) -> Tensor:
+    def compute_loss(self, model: Any, inputs: dict[str, Tensor], *_arguments: Any, **_options: Any) -> Tensor:
         """Cross-entropy over the hidden characters, for which alone the vocabulary is scored."""
         labels = inputs.pop("labels")  # (B, T), -100 where nothing is asked
         asked = labels >= 0

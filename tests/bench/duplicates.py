@@ -2,14 +2,14 @@
 
     python -m tests.bench.duplicates ../shared/data/reviews [--variants 2000] [--history 1000000] [--new 5000]
 
-Plants variants of different reviews, each with 1 to 10% of its characters put in, left out or replaced, and puts reviews
-and variants into clusters in two nights. Recall: of variants with at most 5% edits, those in the cluster of their review.
-Precision: of the pairs of a variant and any other text of its cluster, those of which one is planted on the other, or both
-on the same, or that are alike by themselves: no more than a fifth of the characters of the longer one apart (Levenshtein).
-Exits with 1 below a recall of 0.95 or a precision of 0.98.
+Plants variants of different reviews, each with 1 to 10% of its characters put in, left out or replaced, and puts
+reviews and variants into clusters in two nights. Recall: of variants with at most 5% edits, those in the cluster of
+their review. Precision: of the pairs of a variant and any other text of its cluster, those of which one is planted on
+the other, or both on the same, or that are alike by themselves: no more than a fifth of the characters of the longer
+one apart (Levenshtein). Exits with 1 below a recall of 0.95 or a precision of 0.98.
 
---history then fills a warehouse with texts of sentences drawn from the reviews, and times a night of new ones: over 60 s is a
-failure. 0 leaves it out.
+--history then fills a warehouse with texts of sentences drawn from the reviews, and times a night of new ones: over 60
+s is a failure. 0 leaves it out.
 """
 
 import argparse
@@ -49,7 +49,9 @@ def main() -> None:
 
 
 def _frame(texts: list[str]) -> pl.DataFrame:
-    return pl.DataFrame({"text_hash": hash_texts(pl.Series(texts)), "text": texts}).unique("text_hash", maintain_order=True)
+    return pl.DataFrame({"text_hash": hash_texts(pl.Series(texts)), "text": texts}).unique(
+        "text_hash", maintain_order=True
+    )
 
 
 def _planted(texts: pl.Series, count: int) -> bool:
@@ -75,20 +77,28 @@ def _planted(texts: pl.Series, count: int) -> bool:
 def _judged(everyone: pl.DataFrame, variants: pl.DataFrame) -> bool:
     named = variants.join(everyone, on="text").join(everyone, left_on="origin", right_on="text", suffix="_origin")
     found = named.with_columns(is_found=pl.col("cluster_id") == pl.col("cluster_id_origin"))
-    bins = found.group_by(percent=(pl.col("share") * 100).ceil().cast(int)).agg(pl.len(), recall=pl.col("is_found").mean())
+    bins = found.group_by(percent=(pl.col("share") * 100).ceil().cast(int)).agg(
+        pl.len(), recall=pl.col("is_found").mean()
+    )
     print(bins.sort("percent"))
     recall = found.filter(pl.col("share") <= 0.05)["is_found"].mean()
     pairs = named.select("text", "origin", "cluster_id").join(everyone, on="cluster_id", suffix="_other")
     pairs = pairs.filter(pl.col("text") != pl.col("text_other")).join(
         variants.select(text_other="text", origin_other="origin"), on="text_other", how="left"
     )
-    planted = (pl.col("origin") == pl.col("text_other")) | (pl.col("origin") == pl.col("origin_other")).fill_null(value=False)
+    planted = (pl.col("origin") == pl.col("text_other")) | (pl.col("origin") == pl.col("origin_other")).fill_null(
+        value=False
+    )
     others = pairs.filter(~planted)
     alike = [
-        Levenshtein.normalized_similarity(*row) >= _LEAST_ALIKE for row in others.select("text", "text_other").iter_rows()
+        Levenshtein.normalized_similarity(*row) >= _LEAST_ALIKE
+        for row in others.select("text", "text_other").iter_rows()
     ]
     precision = 1 - (len(alike) - sum(alike)) / len(pairs)
-    print(f"recall up to 5% edits {recall:.4f}; {len(pairs):,} pairs, {len(alike)} not planted, {sum(alike)} of them alike")
+    print(
+        f"recall up to 5% edits {recall:.4f}; {len(pairs):,} pairs, {len(alike)} not planted, {sum(alike)} of them
+        alike"
+    )
     for row in others.filter(~pl.Series(alike, dtype=pl.Boolean)).head(5).select("text", "text_other").iter_rows():
         print("  not alike:", *(text[:60] for text in row), sep="\n    ")
     print(f"precision {precision:.4f}")
@@ -109,7 +119,10 @@ def _timed(texts: pl.Series, history: int, new: int) -> bool:
             with warehouse.begin() as transaction:
                 transaction.append_missing("text_clusters", rows.with_columns(cluster_id="text_hash"))
             written += count
-        print(f"a history of {history:,} texts: {time.perf_counter() - began:.0f} s, {_size(folder) / history:.0f} bytes a text")
+        print(
+            f"a history of {history:,} texts: {time.perf_counter() - began:.0f} s, {_size(folder) / history:.0f} bytes a
+            text"
+        )
         night = _frame(["，".join(random.choices(sentences, k=5)) for _ in range(new)])
         began = time.perf_counter()
         sketches = sketches_of(night)

@@ -2,9 +2,9 @@
 
     python -m tests.bench.linking FILE.jsonl [FILE.jsonl ...] [--write]
 
-Takes the labels of chinese_ner_sft files for spans, gathers what they say of names, and prints precision and recall of the
-suggestions on the list, with what was wrong and what was missed. --write keeps the evidence on the names of the list in
-tests/linking, where the test finds it. Exits with 1 below a precision of 0.8 or a recall of 0.6.
+Takes the labels of chinese_ner_sft files for spans, gathers what they say of names, and prints precision and recall of
+the suggestions on the list, with what was wrong and what was missed. --write keeps the evidence on the names of the
+list in tests/linking, where the test finds it. Exits with 1 below a precision of 0.8 or a recall of 0.6.
 """
 
 import argparse

@@ -79,7 +79,9 @@ def of_the_list(evidence: Evidence) -> Evidence:
     known = names.join(evidence.names, on=NAME, how="left").with_columns(pl.col("text_count").fill_null(1))
     sides = [names.rename({"canonical": side}) for side in ("latin", "chinese")]
     met, slots = (
-        frame.join(sides[0], on=["entity_type", "latin"], how="semi").join(sides[1], on=["entity_type", "chinese"], how="semi")
+        frame.join(sides[0], on=["entity_type", "latin"], how="semi").join(
+            sides[1], on=["entity_type", "chinese"], how="semi"
+        )
         for frame in (evidence.met, evidence.slots)
     )
     return Evidence(known.sort(NAME), met.sort(PAIR), slots.sort(PAIR))

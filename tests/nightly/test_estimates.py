@@ -1,5 +1,7 @@
 """Corrected counts: the formula by hand, and intervals that cover the truth as often as they say."""
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
@@ -22,12 +24,12 @@ CASES = [
 ]
 
 
-def by_version(*rows):
+def by_version(*rows: Any):
     schema = {"entity_type": pl.String, "canonical": pl.String, "model_version": pl.String, "mention_count": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def quality(*rows):
+def quality(*rows: Any):
     return pl.DataFrame(rows, schema=QUALITY, orient="row")
 
 
@@ -49,7 +51,9 @@ def test_the_formula_by_hand():
 
 
 @pytest.mark.parametrize(("true", "precision", "recall", "gold"), CASES)
-def test_intervals_cover_the_truth_as_often_as_they_say_and_raw_counts_do_not(true, precision, recall, gold, record_property):
+def test_intervals_cover_the_truth_as_often_as_they_say_and_raw_counts_do_not(
+    true, precision, recall, gold, record_property
+):
     random = np.random.default_rng(true + gold)
     right, predicted = found(random, gold, precision, recall)
     _, counts = found(random, true, precision, recall)
@@ -91,7 +95,9 @@ def test_without_figures_for_every_part_nothing_is_said():
 
 
 def test_a_model_without_mistakes_in_few_labels_is_not_taken_for_faultless():
-    row = corrected_counts(by_version(("brand", "x", "a", 50)), quality(("a", "brand", "d", 1.0, 1.0, 5))).row(0, named=True)
+    row = corrected_counts(by_version(("brand", "x", "a", 50)), quality(("a", "brand", "d", 1.0, 1.0, 5))).row(
+        0, named=True
+    )
     assert row["corrected_lower"] < row["corrected_count"] == 50 < row["corrected_upper"]
 
 

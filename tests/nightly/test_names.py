@@ -75,12 +75,18 @@ def test_a_plain_name_is_plain(entity_type, text):
     assert plain(entity_type, name) == name
 
 
-@given(st.text(st.sampled_from("ab12 -_"), min_size=1, max_size=8), st.text(st.sampled_from("ab12 -_"), min_size=1, max_size=8))
+@given(
+    st.text(st.sampled_from("ab12 -_"), min_size=1, max_size=8),
+    st.text(st.sampled_from("ab12 -_"), min_size=1, max_size=8),
+)
 def test_model_numbers_of_other_digits_or_letters_stay_apart(left, right):
     """One plain form means the same letters, in the same order, around the same numbers."""
     one, other = normalised(left), normalised(right)
     if plain("model_number", one) == plain("model_number", other):
-        bare = [[part for part in re.split(r"[ \-_]+|(?<=[a-z])(?=\d)|(?<=\d)(?=[a-z])", name) if part] for name in (one, other)]
+        bare = [
+            [part for part in re.split(r"[ \-_]+|(?<=[a-z])(?=\d)|(?<=\d)(?=[a-z])", name) if part]
+            for name in (one, other)
+        ]
         numbers = [[part for part in parts if part.isdigit()] for parts in bare]
         assert numbers[0] == numbers[1]
         assert "".join(bare[0]) == "".join(bare[1])
