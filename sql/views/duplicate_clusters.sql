@@ -15,14 +15,26 @@
 drop view if exists duplicate_clusters;
 
 create view duplicate_clusters as
+with clusters as (
+    select
+        coalesce(k.cluster_id, r.text_hash) as cluster_id,
+        count(distinct r.text_hash) as text_count,
+        count(*) as review_count,
+        count(distinct r.product_id) as product_count,
+        min(r.review_date) as first_date,
+        max(r.review_date) as last_date
+    from review_coverage as r
+    left join text_clusters as k on k.text_hash = r.text_hash
+    group by coalesce(k.cluster_id, r.text_hash)
+    having count(*) > 1
+)
 select
-    coalesce(k.cluster_id, r.text_hash) as cluster_id,
-    count(distinct r.text_hash) as text_count,
-    count(*) as review_count,
-    count(distinct r.product_id) as product_count,
-    min(r.review_date) as first_date,
-    max(r.review_date) as last_date
-from review_coverage as r
-left join text_clusters as k on k.text_hash = r.text_hash
-group by coalesce(k.cluster_id, r.text_hash)
-having count(*) > 1;
+    c.cluster_id,
+    c.text_count,
+    c.review_count,
+    c.product_count,
+    f.date as first_date,
+    l.date as last_date
+from clusters as c
+join calendar as f on f.date = c.first_date
+join calendar as l on l.date = c.last_date;

@@ -15,12 +15,24 @@
 drop view if exists entities;
 
 create view entities as
+with totals as (
+    select
+        entity_type,
+        canonical,
+        cast(sum(mention_count) as bigint) as mention_count,
+        cast(sum(review_count) as bigint) as review_count,
+        min(review_date) as first_date,
+        max(review_date) as last_date
+    from entity_daily
+    group by entity_type, canonical
+)
 select
-    entity_type,
-    canonical,
-    cast(sum(mention_count) as bigint) as mention_count,
-    cast(sum(review_count) as bigint) as review_count,
-    min(review_date) as first_date,
-    max(review_date) as last_date
-from entity_daily
-group by entity_type, canonical;
+    t.entity_type,
+    t.canonical,
+    t.mention_count,
+    t.review_count,
+    f.date as first_date,
+    l.date as last_date
+from totals as t
+join calendar as f on f.date = t.first_date
+join calendar as l on l.date = t.last_date;

@@ -34,7 +34,7 @@ first_mentions as (
 select
     f.entity_type,
     f.canonical,
-    f.first_date,
+    c.date as first_date,
     c.week_start as first_week,
     f.first_review_id,
     s.left_context || '[' || s.surface || ']' || s.right_context as first_context,

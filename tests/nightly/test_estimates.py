@@ -1,5 +1,6 @@
 """Corrected counts: the formula by hand, and intervals that cover the truth as often as they say."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from scipy.stats import chi2
 
 from ecner.nightly.estimates import QUALITY, corrected_counts, read_quality
+from ecner.resources import asset
 
 DRAWS = 1_000
 # true count, precision, recall, mentions in the labelled texts: from a rare name of a type that is read badly on few
@@ -50,11 +52,9 @@ def test_the_formula_by_hand():
     assert row["evaluated_on"].item() == "d"
 
 
-@pytest.mark.parametrize(("true", "precision", "recall", "gold"), CASES)
-def test_intervals_cover_the_truth_as_often_as_they_say_and_raw_counts_do_not(
-    true, precision, recall, gold, record_property
-):
-    random = np.random.default_rng(true + gold)
+def coverage(true, precision, recall, gold, seed):
+    """Share of 1,000 draws in which the interval of the corrected count, and that of the raw one, hold the true count."""
+    random = np.random.default_rng(seed)
     right, predicted = found(random, gold, precision, recall)
     _, counts = found(random, true, precision, recall)
     names = [str(draw) for draw in range(DRAWS)]
@@ -63,16 +63,43 @@ def test_intervals_cover_the_truth_as_often_as_they_say_and_raw_counts_do_not(
         *((name, "brand", "d", r / p, r / gold, gold) for name, r, p in zip(names, right, predicted, strict=True))
     )
     intervals = corrected_counts(drawn, measured)
-    covered = intervals.filter((pl.col("corrected_lower") <= true) & (true <= pl.col("corrected_upper"))).height / DRAWS
+    holds = (pl.col("corrected_lower") <= true) & (true <= pl.col("corrected_upper"))
     # a raw count with the exact interval of a Poisson count (Garwood 1936)
     lower, upper = chi2.ppf(0.05, 2 * counts) / 2, chi2.ppf(0.95, 2 * counts + 2) / 2
     raw = float(np.mean((np.nan_to_num(lower) <= true) & (true <= upper)))
-    record_property("covered", covered)
-    print(f"true {true}, p {precision}, r {recall}, gold {gold}: corrected {covered:.1%}, raw {raw:.1%}")
+    print(
+        f"true {true}, p {precision:.2f}, r {recall:.2f}, gold {gold}: "
+        f"corrected {intervals.filter(holds).height / DRAWS:.1%}, raw {raw:.1%}"
+    )
+    return intervals.filter(holds).height / DRAWS, raw
+
+
+@pytest.mark.parametrize(("true", "precision", "recall", "gold"), CASES)
+def test_intervals_cover_the_truth_as_often_as_they_say_and_raw_counts_do_not(true, precision, recall, gold):
+    covered, raw = coverage(true, precision, recall, gold, seed=true + gold)
     assert 0.87 <= covered <= 0.93
     # a raw count is right by accident where what is made up makes up for what is missed
     if abs(recall / precision - 1) * true > 3 * (true**0.5):
         assert raw < 0.5
+
+
+@pytest.mark.parametrize("true", [50, 500, 5_000])
+def test_with_the_figures_of_the_shipped_model_by_type(true):
+    rows = json.loads((asset("model") / "version.json").read_text("utf-8"))["evaluations"]
+    of_sample = {(row["metric"], row["entity_type"]): row for row in rows if row["dataset"] == "sample"}
+    types = sorted({kind for _, kind in of_sample} - {"all"})
+    shares = [
+        coverage(
+            true,
+            of_sample["strict_precision", kind]["value"],
+            of_sample["strict_recall", kind]["value"],
+            of_sample["strict_recall", kind]["support"],
+            seed=number,
+        )
+        for number, kind in enumerate(types)
+    ]
+    assert all(0.87 <= covered <= 0.93 for covered, _ in shares)
+    assert np.mean([raw for _, raw in shares]) < 0.7
 
 
 def test_parts_of_several_models_are_corrected_each_by_its_own_figures():
