@@ -23,10 +23,10 @@ _MOST_IN_A_SLOT = 50  # names; what stands around more says nothing of them
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is counted: names (NAME, text_count, example), pairs that met (PAIR, together_count, adjacent_count), slots.
+    """Counts: names (NAME, text_count, example), pairs that met (PAIR, together_count, adjacent_count), slots.
 
-    A Latin and a Chinese name have met where a text has both, and are adjacent where they stand side by side in it; slots
-    (PAIR, shared_slots) are the different surroundings that both stand in.
+    A Latin and a Chinese name have met where a text has both, and are adjacent where they stand side by side in it;
+    slots (PAIR, shared_slots) are the different surroundings that both stand in.
     """
 
     names: pl.DataFrame

@@ -108,7 +108,7 @@ def _apart(pairs: pl.DataFrame, lexicon: Lexicon) -> pl.DataFrame:
 
 
 def _with_counts(pairs: pl.DataFrame, evidence: Evidence) -> pl.DataFrame:
-    """Pairs as alias and canonical, with counts; canonical is a Chinese name beside a Latin one, else the more frequent."""
+    """Pairs as alias and canonical, a Chinese name beside a Latin one, else the more frequent; with their counts."""
     counts = evidence.names.rename({"canonical": "name", "text_count": "count"})
     for side in ("left", "right"):
         names = counts.rename({"name": side, "count": f"{side}_count", "example": f"{side}_example"})

@@ -88,7 +88,7 @@ class Comparison:
     watch: Stopwatch
 
     def of(self, bucket: int) -> Planned:
-        """Settles a bucket and writes what it comes to: ``changed``, ``removed``, ``rejected``, ``sketches``, ``texts``."""
+        """Settles a bucket and writes what it comes to, one kind of file each."""
         with self.watch.on("settle"):
             rows, repeated = _settled(self.files.pieces("rows", bucket, HASHED))
         with self.watch.on("join"):

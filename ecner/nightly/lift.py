@@ -1,7 +1,8 @@
 """How much more often two entities stand together than if each were mentioned at random.
 
-lift = N n_ab / (n_a n_b), over clusters of texts: N read, n_a and n_b that mention either, n_ab that mention both. With the
-cells of the fourfold table multinomial, the delta method (Agresti 2013, Categorical data analysis, section 16.1) gives
+lift = N n_ab / (n_a n_b), over clusters of texts: N read, n_a and n_b that mention either, n_ab that mention both.
+With the cells of the fourfold table multinomial, the delta method (Agresti 2013, Categorical data analysis, section
+16.1) gives
 
     var(log lift) = 1 / n_ab - 1 / n_a - 1 / n_b + (2 lift - 1) / N
 

@@ -95,10 +95,8 @@ def _judged(everyone: pl.DataFrame, variants: pl.DataFrame) -> bool:
         for row in others.select("text", "text_other").iter_rows()
     ]
     precision = 1 - (len(alike) - sum(alike)) / len(pairs)
-    print(
-        f"recall up to 5% edits {recall:.4f}; {len(pairs):,} pairs, {len(alike)} not planted, {sum(alike)} of them
-        alike"
-    )
+    print(f"recall up to 5% edits {recall:.4f}")
+    print(f"{len(pairs):,} pairs, {len(alike)} not planted, {sum(alike)} of them alike")
     for row in others.filter(~pl.Series(alike, dtype=pl.Boolean)).head(5).select("text", "text_other").iter_rows():
         print("  not alike:", *(text[:60] for text in row), sep="\n    ")
     print(f"precision {precision:.4f}")
@@ -119,10 +117,8 @@ def _timed(texts: pl.Series, history: int, new: int) -> bool:
             with warehouse.begin() as transaction:
                 transaction.append_missing("text_clusters", rows.with_columns(cluster_id="text_hash"))
             written += count
-        print(
-            f"a history of {history:,} texts: {time.perf_counter() - began:.0f} s, {_size(folder) / history:.0f} bytes a
-            text"
-        )
+        spent, size = time.perf_counter() - began, _size(folder) / history
+        print(f"a history of {history:,} texts: {spent:.0f} s, {size:.0f} bytes a text")
         night = _frame(["，".join(random.choices(sentences, k=5)) for _ in range(new)])
         began = time.perf_counter()
         sketches = sketches_of(night)

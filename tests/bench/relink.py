@@ -2,8 +2,8 @@
 
     python -m tests.bench.relink [--mentions 1000000] [--days 60] [--warehouse URL]
 
-Fills a warehouse with random mentions, none of whose texts is anywhere, and times the decision: over 60 s for all of it is a
-failure. Then times each view, and names the slowest.
+Fills a warehouse with random mentions, none of whose texts is anywhere, and times the decision: over 60 s for all of
+it is a failure. Then times each view, and names the slowest.
 """
 
 import argparse
@@ -42,7 +42,9 @@ def main() -> None:
         })  # fmt: skip
         began = time.perf_counter()
         _fill(Warehouse(url), options.mentions, options.days)
-        print(f"filled with {options.mentions:,} mentions of {options.days} days in {time.perf_counter() - began:.0f} s")
+        print(
+            f"filled with {options.mentions:,} mentions of {options.days} days in {time.perf_counter() - began:.0f} s"
+        )
         began = time.perf_counter()
         decided = decide(settings, Decision("accept", "brand", "brand1", "brand2", "bench"))
         seconds = time.perf_counter() - began

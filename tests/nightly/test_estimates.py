@@ -53,7 +53,7 @@ def test_the_formula_by_hand():
 
 
 def coverage(true, precision, recall, gold, seed):
-    """Share of 1,000 draws in which the interval of the corrected count, and that of the raw one, hold the true count."""
+    """Shares of 1,000 draws whose interval, of the corrected count and of the raw one, holds the true count."""
     random = np.random.default_rng(seed)
     right, predicted = found(random, gold, precision, recall)
     _, counts = found(random, true, precision, recall)

@@ -1,4 +1,4 @@
-"""Lift: the interval covers the true lift as often as it says, from pairs at random to pairs that always go together."""
+"""Lift: the interval covers the true lift as often as it says, for pairs at random and pairs that belong together."""
 
 import numpy as np
 import polars as pl
@@ -33,7 +33,9 @@ def test_by_hand():
     assert (row["lift_lower"], row["lift_upper"]) == pytest.approx((2 / spread, 2 * spread))
 
 
-@pytest.mark.parametrize(("both", "left", "right"), [(0.01, 0.1, 0.1), (0.02, 0.05, 0.1), (0.05, 0.06, 0.05), (0.3, 0.5, 0.5)])
+@pytest.mark.parametrize(
+    ("both", "left", "right"), [(0.01, 0.1, 0.1), (0.02, 0.05, 0.1), (0.05, 0.06, 0.05), (0.3, 0.5, 0.5)]
+)
 def test_nine_of_ten_intervals_hold_the_true_lift(both, left, right):
     random = np.random.default_rng(7)
     cells = random.multinomial(CLUSTERS, [both, left - both, right - both, 1 - left - right + both], DRAWS)

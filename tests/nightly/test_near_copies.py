@@ -13,7 +13,7 @@ OTHER = "华为耳机不用了。cdcd不好用，真真真了不"
 START = datetime(2026, 10, 28, tzinfo=UTC)
 
 
-def reviews(*texts):
+def reviews(*texts: str):
     return [
         {
             "review_id": f"r{number}", "product_id": "p", "rating": 3, "text": text,

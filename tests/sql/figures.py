@@ -33,9 +33,7 @@ def clustered(tables: Tables, name: str) -> pl.DataFrame:
 def in_periods(tables: Tables, name: str) -> pl.DataFrame:
     """Rows once for their week and once for their month (PERIOD)."""
     rows = clustered(tables, name)
-    return pl.concat(
-        rows.with_columns(period=pl.lit(kind), period_start=f"{kind}_start") for kind in ("week", "month")
-    )
+    return pl.concat(rows.with_columns(period=pl.lit(kind), period_start=f"{kind}_start") for kind in ("week", "month"))
 
 
 def texts() -> dict[str, pl.Expr]:
@@ -98,11 +96,11 @@ def movements(tables: Tables) -> pl.DataFrame:
     coverage = in_periods(tables, "review_coverage").group_by(PERIOD).agg(pl.col("cluster").n_unique())
     read = {row[:2]: row[2] for row in coverage.iter_rows()}
     rows = []
-    for period in read:
+    for period, clusters in read.items():
         before = _before(*period)
         if before in read:
             names = {key[2:] for key in counts if key[:2] in (period, before)}
-            moved = [_moved(period, before, name, counts, (read[period], read[before])) for name in names]
+            moved = [_moved(period, before, name, counts, (clusters, read[before])) for name in names]
             rows += list(_adjusted(moved))
     return pl.DataFrame(rows, infer_schema_length=None)
 
