@@ -102,7 +102,7 @@ def _p_value(x: NDArray[np.int64], x0: NDArray[np.int64], low: Floats, high: Flo
     with np.errstate(divide="ignore"):  # a ratio of 0, or one without limit, is a theta of 0 or 1
         rises = binom.sf(x - 1, x + x0, 1 / (1 + 1 / high))
         falls = binom.cdf(x, x + x0, 1 / (1 + 1 / low))
-    return np.minimum(2 * np.minimum(rises, falls), 1.0)
+    return np.asarray(np.minimum(2 * np.minimum(rises, falls), 1.0))
 
 
 def _ratio_interval(x: NDArray[np.int64], x0: NDArray[np.int64], error: float) -> tuple[Floats, Floats]:
