@@ -53,4 +53,4 @@ def _pairs(text: str) -> Sequence[int]:
     folded = _SPACE.sub("", unicodedata.normalize("NFKC", text).casefold())
     ended = f"\0{folded}\0".encode("utf-32-le", "surrogatepass")
     points = np.frombuffer(ended, dtype=np.uint32).astype(np.uint64)
-    return np.unique(points[:-1] << np.uint64(32) | points[1:]).tolist()
+    return list(map(int, np.unique(points[:-1] << np.uint64(32) | points[1:])))
