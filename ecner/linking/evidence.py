@@ -18,6 +18,7 @@ NAME = ["entity_type", "canonical"]
 PAIR = ["entity_type", "latin", "chinese"]
 _BESIDE = 2  # characters between two names that stand side by side: Lenovo/联想, 联想 (Lenovo)
 _SLOT = 2  # characters to either side of a name that make a slot
+_NO_NAMES = "misc"  # amounts, places and the rest
 _MOST_IN_A_SLOT = 50  # names; what stands around more says nothing of them
 
 
@@ -74,9 +75,10 @@ def _whole_texts(pages: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
 
 
 def _named(spans: pl.DataFrame, rules: Rules) -> pl.DataFrame:
-    """Spans with entity_type, canonical and is_chinese."""
+    """Spans of what has a name, with entity_type, canonical and is_chinese."""
     types = pl.col("label").replace_strict(dict(rules.model.labels), default=pl.col("label"))
     named = rules.lexicon.add_canonical(spans.with_columns(entity_type=types))
+    named = named.filter(pl.col("entity_type") != _NO_NAMES)
     distinct = named.select(pl.col("canonical").unique())
     scripts = distinct.with_columns(is_chinese=pl.Series(map(is_chinese, distinct["canonical"]), dtype=pl.Boolean))
     return named.join(scripts, on="canonical", how="left", maintain_order="left")

@@ -28,7 +28,7 @@ _AS_DIGITS = str.maketrans("oil", "011")
 _DIGITS = re.compile(r"\d+")
 _SAME_LETTERS, _SAME_SYLLABLES, _ALIKE_DIGITS, _SAME_INITIALS = 0.97, 0.9, 0.9, 0.6
 _SHORT, _LONG = 5, 9  # letters of a name
-_DOUBT_BESIDE, _DOUBT_SLOTS = 1, 4  # texts and slots that count as if they said nothing: once is an even chance
+_DOUBT_BESIDE, _DOUBT_SLOTS = 1.2, 4  # texts and slots that count as if they said nothing: once is no evidence
 _CHANCE, _ALIKE = 0.4, 0.8  # similarity of sound of two names at random, and of two that sound alike
 
 
