@@ -124,8 +124,8 @@ def test_the_queue_and_what_leaves_it(settings, published, place):
         ("1", "HPPX", "联想", 0, "", "/Lenovo笔记本"), ("1", "HPPX", "Lenovo", 3, "联想/", "笔记本"),
         ("2", "HPPX", "lenovo", 2, "新的", "笔记本"), ("3", "HPPX", "lenove", 2, "新的", "笔记本"),
         ("4", "XH", "X2OO", 0, "", ""), ("4", "XH", "X200", 9, "", ""), ("5", "HPPX", "小米", 0, "", "x"),
-        ("6", "HPPX", "联想", 0, "", "(lenovo)"), ("6", "HPPX", "lenovo", 3, "联想(", ")"), ("7", "MISC", "40", 0, "", ""),
-        ("7", "MISC", "40%", 9, "", ""),
+        ("6", "HPPX", "联想", 0, "", "(lenovo)"), ("6", "HPPX", "lenovo", 3, "联想(", ")"),
+        ("7", "MISC", "40", 0, "", ""), ("7", "MISC", "40%", 9, "", ""),
     ]  # fmt: skip
     rows = [
         {
