@@ -33,6 +33,10 @@ models = typer.Typer(
     no_args_is_help=True, help="The model registry of the warehouse.\n\n\b\nExample: ecner models list"
 )
 app.add_typer(models, name="models")
+link = typer.Typer(
+    no_args_is_help=True, help="Names that may be one entity, and decisions on them.\n\n\b\nExample: ecner link suggest"
+)
+app.add_typer(link, name="link")
 
 
 Decoder = Literal["viterbi", "beam"]
@@ -65,6 +69,8 @@ ModelOption = Annotated[
 DecoderOption = Annotated[
     Decoder | None, typer.Option("--decoder", help="viterbi or beam; model.decoder if not given.")
 ]
+EntityTypeArgument = Annotated[str, typer.Argument(help="brand, product, model_number, misc, or a label of your own.")]
+ByOption = Annotated[str | None, typer.Option("--by", help="Who decides; the user of this system if not given.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file as JSON.")]
 
 
@@ -354,6 +360,82 @@ def models_rollback(config: ConfigOption = None, debug: DebugOption = False) -> 
         from ecner.retraining.promotion import rollback
 
         typer.echo(rollback(load_settings(config)).to_text())
+
+
+@link.command("suggest")
+def link_suggest(
+    least_score: Annotated[
+        float | None, typer.Option("--least-score", min=0, max=1, help="Leave out what scores less.")
+    ] = None,
+    form: Annotated[Form, typer.Option("--format", help="Form of the result.")] = "table",
+    output: Annotated[Path | None, typer.Option("--output", help="File for the result; stdout if not given.")] = None,
+    config: ConfigOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Works out which names may be one entity, and shows those on which nobody has decided. Nothing is linked by it.
+
+    \b
+    Example: ecner link suggest --least-score 0.7
+    """
+    with user_errors(debug=debug):
+        from ecner.linking.score import LEAST_SCORE
+        from ecner.linking.suggest import suggest
+        from ecner.storage.output import write_result
+
+        queue = suggest(load_settings(config), LEAST_SCORE if least_score is None else least_score)
+        write_result(queue, form, output)
+
+
+@link.command("accept")
+def link_accept(
+    entity_type: EntityTypeArgument,
+    alias: Annotated[str, typer.Argument(help="The name that is to be counted under the other.")],
+    canonical: Annotated[str, typer.Argument(help="The name that both are to be counted under.")],
+    by: ByOption = None,
+    config: ConfigOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Counts a name under another from now on, and in the whole history; no text is read for it.
+
+    \b
+    Example: ecner link accept brand lenovo 联想
+    """
+    _decide("accept", entity_type, (alias, canonical), by, config, debug=debug)
+
+
+@link.command("reject")
+def link_reject(
+    entity_type: EntityTypeArgument,
+    alias: Annotated[str, typer.Argument(help="The name that is not the other, or no longer.")],
+    canonical: Annotated[str, typer.Argument(help="The other name.")],
+    by: ByOption = None,
+    config: ConfigOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Says that two names are not one: they are suggested no more, and what was accepted is taken back.
+
+    \b
+    Example: ecner link reject brand 联想 联通
+    """
+    _decide("reject", entity_type, (alias, canonical), by, config, debug=debug)
+
+
+def _decide(
+    action: Literal["accept", "reject"],
+    entity_type: str,
+    names: tuple[str, str],
+    by: str | None,
+    config: Path | None,
+    *,
+    debug: bool,
+) -> None:
+    with user_errors(debug=debug):
+        from getpass import getuser
+
+        from ecner.linking.decide import Decision, decide
+
+        decision = Decision(action, entity_type, *names, by or getuser())
+        typer.echo(_shown(decide(load_settings(config), decision).to_text()))
 
 
 def main() -> None:

@@ -117,6 +117,7 @@ Duration = Annotated[timedelta, Field(ge=timedelta(0)), BeforeValidator(_from_se
 Share = Annotated[float, Field(ge=0, le=1)]
 File = Annotated[Path, AfterValidator(_that_may_exist)]
 Paths = Annotated[tuple[File, ...], BeforeValidator(_paths_from_text)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_list_from_json)]
 Projections = tuple[Literal["query", "key", "value", "output"], ...]
 Layers = Annotated[tuple[Annotated[int, Field(ge=0)], ...] | None, BeforeValidator(_list_from_json)]
 
@@ -215,7 +216,11 @@ class LakeSettings(Section):
 
 
 class ModelSettings(Section):
-    """Which model reads, on what, and how its labels become entity types."""
+    """Which model reads, on what, how its labels become entity types, and what is counted of them.
+
+    Counts are corrected by the precision and recall on the first data set of ``evaluated_on`` that the model has
+    figures of; its name is as in the view model_quality.
+    """
 
     ref: Text = "champion"
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
@@ -226,6 +231,7 @@ class ModelSettings(Section):
         default_factory=lambda: {"HCCX": "product", "HPPX": "brand", "XH": "model_number", "MISC": "misc"}
     )
     lexicon: File | None = None
+    evaluated_on: Texts = ("all:fresh", "all", "sample")
 
     @model_validator(mode="after")
     def _thresholds_are_of_types(self) -> Self:

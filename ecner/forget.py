@@ -5,6 +5,7 @@ same command ends: the tombstones tell what to look for.
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -14,8 +15,10 @@ from ecner.config import Settings
 from ecner.data.hashes import hash_texts
 from ecner.errors import UsageError
 from ecner.lake import Lake
+from ecner.nightly.clusters import remove_orphans
 from ecner.nightly.copies import copies_folder, write_copies
-from ecner.nightly.publish import recompute, take_out
+from ecner.nightly.publish import take_out
+from ecner.nightly.recompute import recompute
 from ecner.nightly.tidy import READINGS, RUNS
 from ecner.nightly.tombstones import DELETED, FORGOTTEN, FORGOTTEN_TEXT, bury, lift
 from ecner.retraining.cleaning import clean
@@ -61,7 +64,7 @@ def forget(settings: Settings, review_id: str) -> Forgotten:
     with Lease(warehouse, holder, settings.run.lease_seconds, wait_seconds=settings.run.wait_seconds) as lease:
         copies = copies_folder(settings)
         former = _texts_in_runs(lake, review_id)
-        days = retried(lambda: _take_out(warehouse, lease, review_id, former))
+        days = retried(lambda: _take_out(warehouse, lease, review_id, former, settings.model.evaluated_on))
         for folder in (RUNS, READINGS):  # of closed runs, and what can be read again
             lake.remove(folder)
         with warehouse.connect() as reader:
@@ -80,7 +83,9 @@ def _texts_in_runs(lake: Lake, review_id: str) -> set[str]:
     return found
 
 
-def _take_out(warehouse: Warehouse, lease: Lease, review_id: str, former: set[str]) -> set[date]:
+def _take_out(
+    warehouse: Warehouse, lease: Lease, review_id: str, former: set[str], evaluated_on: Sequence[str]
+) -> set[date]:
     """Removes the review from the tables and leaves tombstones; returns the days that it was of."""
     now, ids = datetime.now(UTC), pl.Series([review_id])
     with warehouse.begin() as transaction, lease.held(transaction):
@@ -99,7 +104,9 @@ def _take_out(warehouse: Warehouse, lease: Lease, review_id: str, former: set[st
         transaction.delete("annotations", "text", annotations["text"].filter(is_own))
         for table in ("text_spans", "text_readings"):  # those of texts that it had long ago are known no other way
             transaction.delete_orphans(table, "text_hash", "review_coverage")
-        recompute(transaction, {*coverage["review_date"]})
+        remove_orphans(transaction)
+        transaction.delete_all("link_suggestions")  # with examples out of texts; ecner link suggest makes them anew
+        recompute(transaction, {*coverage["review_date"]}, evaluated_on)
     return {*coverage["review_date"]}
 
 

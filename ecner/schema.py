@@ -133,6 +133,9 @@ def _int(*names: str) -> tuple[Column, ...]:
     return tuple(Column(name, "int") for name in names)
 
 
+BANDS = tuple(f"band_{number}" for number in range(1, 13))
+_PERIOD = (_key("period"), _key("period_start", "date"))  # week or month, and its first day
+
 TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
@@ -146,7 +149,7 @@ TABLES: Mapping[str, Table] = {
             *_int("start_char", "end_char"),
             Column("confidence", "float"),
             *_text("text_hash", "model_version", "run_id"),
-            indexes=(("entity_type", "canonical"), ("review_date", "review_id")),
+            indexes=(("entity_type", "canonical", "surface"), ("review_date", "review_id")),
         ),
         _table(
             "review_coverage",
@@ -169,6 +172,7 @@ TABLES: Mapping[str, Table] = {
             Column("mean_confidence", "float"),
             _nullable("mean_rating", "float"),
             *_text("model_version"),
+            _nullable("cluster_count", "int"),
         ),
         _table(
             "entity_pairs_daily",
@@ -178,6 +182,8 @@ TABLES: Mapping[str, Table] = {
             _key("right_type"),
             _key("right_name"),
             *_int("review_count"),
+            _nullable("unique_text_count", "int"),
+            _nullable("cluster_count", "int"),
         ),
         _table(
             "rejected_reviews",
@@ -203,6 +209,8 @@ TABLES: Mapping[str, Table] = {
             *_int("start_char", "end_char"),
             Column("confidence", "float"),
             *_text("surface"),
+            _nullable("left_context"),
+            _nullable("right_context"),
         ),
         _table(
             "extraction_runs",
@@ -280,6 +288,83 @@ TABLES: Mapping[str, Table] = {
             *_int("baseline_runs"),
             _nullable("allowed", "float"),
             *_int("drifted"),
+        ),
+        # Who said that two names are one, or are not; the newest word on a pair counts.
+        _table(
+            "link_decisions",
+            _key("decision_no", "int"),
+            Column("decided_at", "time"),
+            *_text("decided_by", "action", "entity_type", "alias", "canonical"),
+        ),
+        # What may be two names of one entity; nothing is linked by it.
+        _table(
+            "link_suggestions",
+            _key("entity_type"),
+            _key("alias"),
+            _key("canonical"),
+            *_text("kind"),
+            Column("score", "float"),
+            *_int("alias_count", "canonical_count", "together_count", "adjacent_count", "shared_slots"),
+            _nullable("alias_example"),
+            _nullable("canonical_example"),
+            Column("suggested_at", "time"),
+        ),
+        # Texts that are nearly the same have one cluster_id. A band holds four values of the text's MinHash.
+        _table(
+            "text_clusters",
+            _key("text_hash"),
+            *_text("cluster_id"),
+            *_int(*BANDS),
+            indexes=(("cluster_id",), *((band,) for band in BANDS)),
+        ),
+        # Counts of weeks and months, in which texts, clusters and products of their days are the same ones.
+        _table(
+            "entity_periods",
+            *_PERIOD,
+            _key("entity_type"),
+            _key("canonical"),
+            *_int("mention_count", "review_count", "unique_text_count", "cluster_count", "product_count"),
+            Column("probability_mass", "float"),
+            _nullable("corrected_count", "float"),
+            _nullable("corrected_lower", "float"),
+            _nullable("corrected_upper", "float"),
+            _nullable("evaluated_on"),
+            *_text("model_version"),
+        ),
+        _table(
+            "pair_periods",
+            *_PERIOD,
+            _key("left_type"),
+            _key("left_name"),
+            _key("right_type"),
+            _key("right_name"),
+            *_int("review_count", "unique_text_count", "cluster_count"),
+            Column("lift", "float"),
+            Column("lift_lower", "float"),
+            Column("lift_upper", "float"),
+        ),
+        # How much was read of a period, by each model and, under *, by all.
+        _table(
+            "period_coverage",
+            *_PERIOD,
+            _key("model_version"),
+            *_int("review_count", "unique_text_count", "cluster_count"),
+        ),
+        _table(
+            "entity_movements",
+            *_PERIOD,
+            _key("entity_type"),
+            _key("canonical"),
+            *_int("review_count", "unique_text_count", "cluster_count"),
+            *_int("previous_review_count", "previous_unique_text_count", "previous_cluster_count"),
+            _nullable("ratio", "float"),
+            _nullable("ratio_lower", "float"),
+            _nullable("ratio_upper", "float"),
+            _nullable("expected_lower", "float"),
+            _nullable("expected_upper", "float"),
+            *_int("is_break"),
+            _nullable("p_value", "float"),
+            _nullable("q_value", "float"),
         ),
         # Labels as people enter them, by whatever tool: nothing is enforced here, all of it where it is read.
         _table(

@@ -26,11 +26,16 @@ ELSEWHERE = (
     "python -m tests.bench.scale REVIEWS_FOLDER",
     "python -m tests.ablation small SHARED_FOLDER WORK_FOLDER",  # tests/ablation
     "python -m tests.release.speed REVISION",
+    "python -m tests.bench.duplicates REVIEWS_FOLDER",
+    "python -m tests.bench.linking LABELLED_FILES",
+    "python -m tests.bench.relink",
     "python -m tests.soak.storm",
     "python -m tests.soak.prefect_storm",
     "ecner forget REVIEW_ID",  # tests/test_cli.py
     "ecner models promote VERSION",  # tests/test_cli.py, as the one below
     "ecner models rollback",
+    "ecner link accept brand lenovo 联想 --by ann",  # tests/linking, as the one below
+    "ecner link reject brand 联想 联通",
     # tests/flows
     *(command for command in COMMANDS if re.search(r"PREFECT_API_URL|^prefect |ray start|^dask ", command)),
 )

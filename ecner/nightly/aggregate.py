@@ -1,65 +1,104 @@
-"""Daily tables from mentions, in Polars: added up page by page, so that no day has to fit into memory."""
+"""Counts of a day, a week or a month from mentions, in Polars: added up page by page, and days into longer periods."""
 
 from collections.abc import Callable, Iterable, Iterator
 
 import polars as pl
 
-from ecner.schema import TABLES
-
 _PAIRS = (("brand", "product"), ("brand", "model_number"))
 MIXED = "mixed"
-_ENTITY = ("review_date", "entity_type", "canonical")
-_PAIR = ("review_date", "left_type", "left_name", "right_type", "right_name")
-MENTION_COLUMNS = (*_ENTITY, "review_id", "text_hash", "product_id", "confidence", "model_version")
+ENTITY = ("entity_type", "canonical")
+PAIR = ("left_type", "left_name", "right_type", "right_name")
+_TEXT = ("text_hash", "cluster")
+_ADDED = ("mention_count", "review_count", "confidence", "rating", "rated")
+MENTION_COLUMNS = (*ENTITY, "review_id", "text_hash", "product_id", "confidence", "model_version")
 _ROWS_HELD = 200_000
 
 
-class DailyCounts:
-    """Counts of entities and pairs of some days; memory follows the numbers of entities and of their distinct texts."""
+class PeriodCounts:
+    """Counts of entities and pairs of one period; memory follows the numbers of entities and of their texts."""
 
     def __init__(self) -> None:
-        counts = [pl.col("mention_count", "review_count", "confidence", "rating", "rated").sum()]
-        versions = [pl.col("first_version").min(), pl.col("last_version").max()]
-        self._entities = _Folded(lambda rows: rows.group_by(_ENTITY).agg(*counts, *versions))
+        self._entities = _Folded(lambda rows: rows.group_by(*ENTITY, "model_version").agg(pl.col(_ADDED).sum()))
         self._texts = _Folded(lambda rows: rows.unique())
         self._products = _Folded(lambda rows: rows.unique())
-        self._pairs = _Folded(lambda rows: rows.group_by(_PAIR).agg(pl.col("review_count").sum()))
+        self._pairs = _Folded(lambda rows: rows.group_by(PAIR).agg(pl.col("review_count").sum()))
+        self._pair_texts = _Folded(lambda rows: rows.unique())
+
+    @property
+    def _folded(self) -> "tuple[_Folded, ...]":
+        return self._entities, self._texts, self._products, self._pairs, self._pair_texts
 
     def add(self, mentions: pl.DataFrame, ratings: pl.DataFrame) -> None:
         """Adds all mentions of some reviews.
 
         Args:
-            mentions: the columns MENTION_COLUMNS.
+            mentions: the columns MENTION_COLUMNS, and ``cluster``, that of the text.
             ratings: review_id and rating of those reviews.
         """
-        self._entities.add(_of_page(mentions, ratings))
-        self._texts.add(mentions.select(*_ENTITY, "text_hash").unique())
-        self._products.add(mentions.select(*_ENTITY, "product_id").drop_nulls().unique())
-        self._pairs.add(_pairs_of_page(mentions))
+        pairs = _pairs_of_page(mentions)
+        pages = (
+            _of_page(mentions, ratings),
+            mentions.select(*ENTITY, *_TEXT).unique(),
+            mentions.select(*ENTITY, "product_id").drop_nulls().unique(),
+            pairs.group_by(PAIR).agg(review_count=pl.len()),
+            pairs.select(*PAIR, *_TEXT).unique(),
+        )
+        for folded, page in zip(self._folded, pages, strict=True):
+            folded.add(page)
 
-    def entity_daily(self) -> pl.DataFrame:
-        """Counts by day, type and name (table entity_daily).
+    def absorb(self, part: "PeriodCounts") -> None:
+        """Adds what a part of the period came to; no review is in two parts."""
+        for folded, other in zip(self._folded, part._folded, strict=True):  # noqa: SLF001 - of the same class
+            if (rows := other.rows) is not None:
+                folded.add(rows)
 
-        ``mean_rating`` is over the reviews that mention the entity, each once; ``mean_confidence`` over the mentions.
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was mentioned."""
+        return self._entities.rows is None
+
+    def by_version(self) -> pl.DataFrame:
+        """Mentions of each entity as each model read them: entity_type, canonical, model_version, mention_count."""
+        return self._whole(self._entities).select(*ENTITY, "model_version", "mention_count")
+
+    def entities(self) -> pl.DataFrame:
+        """Counts by type and name, in their order.
+
+        ``mean_rating`` is over the reviews that mention the entity, each once; ``mean_confidence`` over the mentions,
+        whose sum is ``probability_mass``.
         """
-        entities = self._entities.rows
-        if entities is None:
-            return TABLES["entity_daily"].polars_schema.to_frame()
-        for name, distinct in (("unique_text_count", self._texts.rows), ("product_count", self._products.rows)):
-            assert distinct is not None  # noqa: S101 - they are added together
-            entities = entities.join(distinct.group_by(_ENTITY).agg(pl.len().alias(name)), on=_ENTITY, how="left")
-        first, last = pl.col("first_version"), pl.col("last_version")
-        return entities.with_columns(
-            pl.col("product_count").fill_null(0),
-            mean_confidence=pl.col("confidence") / pl.col("mention_count"),
-            mean_rating=pl.when(pl.col("rated") > 0).then(pl.col("rating") / pl.col("rated")),
-            model_version=pl.when(first == last).then(first).otherwise(pl.lit(MIXED)),
-        ).sort(_ENTITY)
+        version, mentions = pl.col("model_version"), pl.col("mention_count")
+        sums = (
+            self._whole(self._entities)
+            .group_by(ENTITY)
+            .agg(
+                pl.col(_ADDED).sum(),
+                model_version=pl.when(version.n_unique() == 1).then(version.first()).otherwise(pl.lit(MIXED)),
+            )
+        )
+        products = self._whole(self._products).group_by(ENTITY).agg(product_count=pl.len())
+        return (
+            sums.join(_distinct_texts(self._whole(self._texts), ENTITY), on=ENTITY)
+            .join(products, on=ENTITY, how="left")
+            .with_columns(
+                pl.col("product_count").fill_null(0),
+                probability_mass=pl.col("confidence"),
+                mean_confidence=pl.col("confidence") / mentions,
+                mean_rating=pl.when(pl.col("rated") > 0).then(pl.col("rating") / pl.col("rated")),
+            )
+            .sort(ENTITY)
+        )
 
-    def entity_pairs_daily(self) -> pl.DataFrame:
-        """In how many reviews of a day two entities stand together (entity_pairs_daily), the brand on the left."""
-        pairs = self._pairs.rows
-        return TABLES["entity_pairs_daily"].polars_schema.to_frame() if pairs is None else pairs.sort(_PAIR)
+    def pairs(self) -> pl.DataFrame:
+        """In how many reviews, texts and clusters two entities stand together, the brand on the left."""
+        texts = _distinct_texts(self._whole(self._pair_texts), PAIR)
+        return self._whole(self._pairs).join(texts, on=PAIR).sort(PAIR)
+
+    @staticmethod
+    def _whole(folded: "_Folded") -> pl.DataFrame:
+        rows = folded.rows
+        assert rows is not None  # noqa: S101 - is_empty is asked first
+        return rows
 
 
 def whole_reviews(pages: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
@@ -92,39 +131,36 @@ class _Folded:
     @property
     def rows(self) -> pl.DataFrame | None:
         """All of them, folded; None where none came."""
-        if self._held:
+        if len(self._held) > 1:
             self._held = [self._fold(pl.concat(self._held)).select(self._held[0].columns)]
         return self._held[0] if self._held else None
 
 
+def _distinct_texts(texts: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:
+    counts = {"unique_text_count": pl.col("text_hash").n_unique(), "cluster_count": pl.col("cluster").n_unique()}
+    return texts.group_by(key).agg(**{name: count.cast(pl.Int64) for name, count in counts.items()})
+
+
 def _of_page(mentions: pl.DataFrame, ratings: pl.DataFrame) -> pl.DataFrame:
+    key = [*ENTITY, "model_version"]
     rated = (
-        mentions.select(*_ENTITY, "review_id")
+        mentions.select(*key, "review_id")
         .unique()
         .join(ratings.select("review_id", "rating"), on="review_id", how="left")
-        .group_by(_ENTITY)
-        .agg(review_count=pl.len(), rating=pl.col("rating").sum(), rated=pl.col("rating").count())
+        .group_by(key)
+        .agg(review_count=pl.len().cast(pl.Int64), rating=pl.col("rating").sum(), rated=pl.col("rating").count())
     )
-    version = pl.col("model_version")
-    return (
-        mentions.group_by(_ENTITY)
-        .agg(
-            mention_count=pl.len(),
-            confidence=pl.col("confidence").sum(),
-            first_version=version.min(),
-            last_version=version.max(),
-        )
-        .join(rated, on=_ENTITY)
-    )
+    counts = mentions.group_by(key).agg(mention_count=pl.len().cast(pl.Int64), confidence=pl.col("confidence").sum())
+    return counts.join(rated, on=key)
 
 
 def _pairs_of_page(mentions: pl.DataFrame) -> pl.DataFrame:
-    names = mentions.select("review_date", "review_id", "entity_type", "canonical").unique()
-    pairs = [
-        _named(names, left, "left").join(_named(names, right, "right"), on=["review_date", "review_id"])
+    """Each pair of a review (PAIR), with the review's text and cluster."""
+    names = mentions.select("review_id", *_TEXT, *ENTITY).unique()
+    return pl.concat(
+        _named(names, left, "left").join(_named(names, right, "right").drop(_TEXT), on="review_id")
         for left, right in _PAIRS
-    ]
-    return pl.concat(pairs).group_by(_PAIR).agg(review_count=pl.len())
+    )
 
 
 def _named(names: pl.DataFrame, entity_type: str, side: str) -> pl.DataFrame:

@@ -9,6 +9,7 @@ import polars as pl
 from ecner.config import RunSettings
 from ecner.data.hashes import hash_texts
 from ecner.nightly.buckets import HASHED
+from ecner.nightly.clusters import sketches_of
 from ecner.nightly.rows import REJECTED, TIME, local_date
 from ecner.nightly.runfiles import RunFiles
 from ecner.nightly.scope import ReadingModel, Selection
@@ -48,6 +49,7 @@ class Planned:
     changes: int = 0
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    sketches: tuple[str, ...] = ()
     rejected_files: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -68,6 +70,7 @@ class Planned:
             self.changes + other.changes,
             self.changed + other.changed,
             self.removed + other.removed,
+            self.sketches + other.sketches,
             self.rejected_files | other.rejected_files,
         )
 
@@ -85,7 +88,7 @@ class Comparison:
     watch: Stopwatch
 
     def of(self, bucket: int) -> Planned:
-        """Settles a bucket and writes what it comes to: ``changed``, ``removed``, ``rejected``, pieces of ``texts``."""
+        """Settles a bucket and writes what it comes to, one kind of file each."""
         with self.watch.on("settle"):
             rows, repeated = _settled(self.files.pieces("rows", bucket, HASHED))
         with self.watch.on("join"):
@@ -95,6 +98,8 @@ class Comparison:
         changed = self._changed(present)
         with self.watch.on("join"):
             self._write_texts(present, changed, bucket)
+        with self.watch.on("sketch"):
+            sketches = self._sketches(present)
         return Planned(
             settled=len(rows),
             accepted=len(present),
@@ -102,6 +107,7 @@ class Comparison:
             deleted=len(chosen) - len(present),
             changed=self._written("changed", bucket, changed.select(_cast(CHANGED))),
             removed=self._written("removed", bucket, _removed(chosen).select(_cast(REMOVED))),
+            sketches=self._written("sketches", bucket, sketches),
             rejected_files=dict.fromkeys(self._written("rejected", bucket, repeated), len(repeated)),
         )
 
@@ -148,6 +154,12 @@ class Comparison:
             model_version=pl.when(keeps).then("model_version").otherwise(pl.lit(model.version)),
             former_date="review_date_known",
         )
+
+    def _sketches(self, present: pl.DataFrame) -> pl.DataFrame:
+        """Sketches of the texts that have none yet, in changed reviews or others."""
+        texts = present.select("text_hash", "text").unique("text_hash", maintain_order=True)
+        known = self.reader.lookup("text_clusters", "text_hash", texts["text_hash"], columns=["text_hash"])
+        return sketches_of(texts.join(known, on="text_hash", how="anti", maintain_order="left"))
 
     def _write_texts(self, present: pl.DataFrame, changed: pl.DataFrame, bucket: int) -> None:
         """Spreads a bucket's texts over shards: each hash, with the text where this run's fingerprint must read it."""

@@ -27,8 +27,11 @@ SPAN = pl.Struct(
         "end_char": pl.Int64(),
         "confidence": pl.Float64(),
         "surface": pl.String(),
+        "left_context": pl.String(),
+        "right_context": pl.String(),
     }
 )
+_CONTEXT = 12  # characters to either side of a mention that are kept, for people who judge it
 READINGS = pl.Schema(
     {
         "text_hash": pl.String(),
@@ -121,7 +124,9 @@ def unknown_chars(vocabulary: Vocabulary, texts: Sequence[str], lengths: NDArray
 
 
 def span_frame(readings: Readings, texts: pl.Series, labels: tuple[str, ...]) -> pl.DataFrame:
-    """The mentions as a frame: row (of the text), label, start_char, end_char, confidence, surface."""
+    """The mentions as a frame: row (of the text), and the columns of SPAN. A NUL of a context is written as a space."""
+    text, start, end = pl.col("text"), pl.col("start_char"), pl.col("end_char")
+    before = pl.max_horizontal(start - _CONTEXT, pl.lit(0))
     return (
         pl.DataFrame(
             {
@@ -133,6 +138,10 @@ def span_frame(readings: Readings, texts: pl.Series, labels: tuple[str, ...]) ->
             }
         )
         .with_columns(text=texts.gather(readings.text))
-        .with_columns(surface=pl.col("text").str.slice(pl.col("start_char"), pl.col("end_char") - pl.col("start_char")))
+        .with_columns(
+            surface=text.str.slice(start, end - start),
+            left_context=text.str.slice(before, start - before).str.replace_all("\0", " ", literal=True),
+            right_context=text.str.slice(end, _CONTEXT).str.replace_all("\0", " ", literal=True),
+        )
         .drop("text")
     )

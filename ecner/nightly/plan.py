@@ -36,6 +36,7 @@ class Plan:
     removed: tuple[str, ...]
     shards: tuple[str, ...]
     rejected: tuple[str, ...]
+    sketches: tuple[str, ...] = ()
     reviews_in: int = 0
     reviews_rejected: int = 0
     reviews_deleted: int = 0
@@ -112,6 +113,7 @@ def make_plan(
         removed=planned.removed,
         shards=tuple(shard.name for shard in shards if shard.name),
         rejected=tuple(planned.rejected_files),
+        sketches=planned.sketches,
         reviews_in=planned.rows,
         reviews_rejected=planned.rejected,
         reviews_deleted=planned.deleted,

@@ -9,10 +9,12 @@ from ecner.config import DriftSettings
 from ecner.data.hashes import hash_texts
 from ecner.errors import RunError
 from ecner.lake import Lake
-from ecner.nightly.aggregate import MENTION_COLUMNS, DailyCounts, calendar, whole_reviews
+from ecner.nightly.clusters import add_texts
+from ecner.nightly.decisions import read_links
 from ecner.nightly.drift import Sample, drift_metrics
-from ecner.nightly.extract import READINGS
+from ecner.nightly.extract import READINGS, SPAN
 from ecner.nightly.plan import Plan
+from ecner.nightly.recompute import recompute
 from ecner.nightly.rules import Rules
 from ecner.nightly.tombstones import DELETED, bury, lift
 from ecner.schema import TABLES
@@ -45,8 +47,10 @@ def publish(
         for name in readings:
             _cache(transaction, lake.read(name), plan.model.fingerprint)
         anew = _rules_changed(transaction, rules)
+        rules = rules.linked(read_links(transaction))
         sample, mentions = Sample(), 0
         days = _remove(transaction, map(lake.read, plan.removed))
+        merged = {day for name in plan.sketches for day in add_texts(transaction, lake.read(name))}
         for reviews in _slices(map(lake.read, plan.changed)):
             coverage, found = _replace(transaction, reviews, plan.run_id, rules)
             new = coverage.filter(pl.col("former_date").is_null())
@@ -59,30 +63,8 @@ def publish(
         # before the days are computed anew, while they hold what earlier runs have seen
         figures = drift_metrics(transaction, plan.run_id, sample, drift, names_changed=anew)
         transaction.append("drift_metrics", figures)
-        recompute(transaction, days)
+        recompute(transaction, days | merged, rules.model.evaluated_on)
         _close(transaction, lake, plan, rules, mentions)
-
-
-def recompute(transaction: Transaction, days: set[date]) -> None:
-    """Computes the days' aggregates anew, and marks their copies in the lake; a day without reviews has none."""
-    touched = pl.Series("review_date", sorted(days), dtype=pl.Date)
-    for table in ("entity_daily", "entity_pairs_daily"):
-        transaction.delete(table, "review_date", touched)
-    for day in touched:
-        counts = DailyCounts()
-        pages = transaction.stream(
-            "mentions", columns=MENTION_COLUMNS, where={"review_date": day}, order_by=["review_id"]
-        )
-        for mentions in whole_reviews(pages):
-            counts.add(mentions, _ratings(transaction, mentions["review_id"]))
-        transaction.append("entity_daily", counts.entity_daily())
-        transaction.append("entity_pairs_daily", counts.entity_pairs_daily())
-    transaction.append_missing("calendar", calendar(touched))
-    transaction.append_missing("stale_copies", touched.to_frame())
-
-
-def _ratings(transaction: Transaction, ids: pl.Series) -> pl.DataFrame:
-    return transaction.lookup("review_coverage", "review_id", ids, columns=["review_id", "rating"])
 
 
 def _is_published(transaction: Transaction, run_id: str) -> bool:
@@ -101,9 +83,9 @@ def _is_published(transaction: Transaction, run_id: str) -> bool:
 
 def _cache(transaction: Transaction, readings: pl.DataFrame, fingerprint: str) -> None:
     """Puts a shard's readings (schema READINGS) into text_readings and text_spans."""
-    # one that an earlier version left for this run to take up may lack a column
-    whole = pl.concat([READINGS.to_frame(), readings], how="diagonal")
-    named = whole.with_columns(fingerprint=pl.lit(fingerprint))
+    # those that an earlier version left for this run to take up may lack columns
+    no_readings, no_spans = READINGS.to_frame().drop("spans"), SPAN.to_schema()
+    named = readings.with_columns(fingerprint=pl.lit(fingerprint))
     spans = (
         named.filter(pl.col("spans").list.len() > 0)
         .select("fingerprint", "text_hash", "spans")
@@ -111,8 +93,8 @@ def _cache(transaction: Transaction, readings: pl.DataFrame, fingerprint: str) -
         .unnest("spans")
         .with_columns(span_no=pl.int_range(1, pl.len() + 1).over("text_hash"))
     )
-    transaction.append_missing("text_readings", named)
-    transaction.append_missing("text_spans", spans)
+    transaction.append_missing("text_readings", pl.concat([no_readings, named.drop("spans")], how="diagonal"))
+    transaction.append_missing("text_spans", pl.concat([pl.DataFrame(schema=no_spans), spans], how="diagonal"))
 
 
 def _slices(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:

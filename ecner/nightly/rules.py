@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from ecner.config import ModelSettings
-from ecner.nightly.names import Lexicon
+from ecner.nightly.names import Lexicon, Names
 from ecner.resources import resource
 
 _PUBLISHED = ("review_id", "product_id", "review_date", "text_hash", "fingerprint", "model_version")
@@ -29,10 +29,15 @@ class Rules:
         """
         return cls(model, Lexicon.read(model.lexicon or resource("configs/lexicon.yaml")))
 
+    def linked(self, links: Names) -> "Rules":
+        """The same rules under decisions of people on names."""
+        return replace(self, lexicon=self.lexicon.linked(links))
+
     @property
     def digest(self) -> str:
         """Identity of the rules: where it changes, the whole history is published anew from the cached spans."""
-        parts = [dict(self.model.labels), dict(self.model.min_confidence), self.lexicon.to_json()]
+        model = self.model
+        parts = [dict(model.labels), dict(model.min_confidence), self.lexicon.to_json(), list(model.evaluated_on)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
     def mentions(self, reviews: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:

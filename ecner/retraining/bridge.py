@@ -8,6 +8,7 @@ from ecner.config import Address, LakeSettings, Settings
 from ecner.data.hashes import hash_texts
 from ecner.errors import ModelError, UsageError
 from ecner.inference.reader import Reader
+from ecner.nightly.decisions import links_in
 from ecner.nightly.extract import span_frame
 from ecner.nightly.rules import Rules
 from ecner.registry import CHAMPION, ModelVersion, resolve_in
@@ -74,7 +75,7 @@ def read_bridge(settings: Settings, champion: Champion, new: ModelVersion) -> Br
         UsageError, DataError, RunError: the source cannot be read.
         ModelError: the new model cannot be loaded. A champion that cannot leaves the bridge empty.
     """
-    rules = Rules.of(settings.model)
+    rules = Rules.of(settings.model).linked(links_in(settings.warehouse_at))
     sample = recent_reviews(settings, settings.train.overlap_reviews)
     found = _mentions(settings, rules, sample, new)
     empty = pl.DataFrame(schema=TABLES["model_bridge"].polars_schema)

@@ -47,6 +47,7 @@ class Plain:
     """Statements with parameters, which every dialect of SQLAlchemy takes."""
 
     values_at_once = 1_000  # some databases take no more in a list
+    temporary = "temp"  # the schema of a connection's own tables
     wires: ClassVar[Wires] = {}
 
     def insert(self, connection: sa.Connection, table: sa.Table, rows: pl.DataFrame) -> None:
@@ -63,6 +64,18 @@ class Plain:
         for found in self.among(table.c[most_telling], rows[most_telling]):
             there.extend(self.frames(connection, table, keys.where(found)))
         self.insert(connection, table, rows.join(pl.concat(there), on=key, how="anti"))
+
+    @contextmanager
+    def staged(
+        self, connection: sa.Connection, name: str, columns: Iterable[sa.Column[Any]], rows: pl.DataFrame
+    ) -> Iterator[sa.Table]:
+        """Rows in a table of the connection's own, while a statement needs them."""
+        made = [sa.Column(column.name, column.type) for column in columns]
+        table = sa.Table(f"staged_{name}", sa.MetaData(), *made, schema=self.temporary, prefixes=["temporary"])
+        table.create(connection, checkfirst=False)
+        self.insert(connection, table, rows)
+        yield table
+        table.drop(connection, checkfirst=False)
 
     def among(self, column: sa.Column[Any], values: pl.Series) -> Iterator[sa.ColumnElement[bool]]:
         """Conditions of which one holds where the column is among the values."""
@@ -145,6 +158,7 @@ class PostgreSQL(Plain):
     """COPY, into a table of its own where keys may be there already, and values as one array."""
 
     values_at_once = 100_000
+    temporary = "pg_temp"
     wires: ClassVar[Wires] = {
         UtcTime: Wire(
             lambda column: sa.cast(sa.extract("epoch", column) * 1_000_000, sa.BigInteger),
@@ -172,13 +186,9 @@ class PostgreSQL(Plain):
         if rows.height < _STAGED_FROM:
             connection.execute(merge.on_conflict_do_nothing(index_elements=key), rows.to_dicts())
             return
-        columns = [sa.Column(column.name, column.type) for column in table.c]
-        staged = sa.Table(f"staged_{table.name}", sa.MetaData(), *columns, schema="pg_temp", prefixes=["temporary"])
-        staged.create(connection, checkfirst=False)
-        self.insert(connection, staged, rows)
-        merge = merge.from_select(table.c.keys(), sa.select(staged))
-        connection.execute(merge.on_conflict_do_nothing(index_elements=key))
-        staged.drop(connection, checkfirst=False)
+        with self.staged(connection, table.name, table.c, rows) as staged:
+            merge = merge.from_select(table.c.keys(), sa.select(staged))
+            connection.execute(merge.on_conflict_do_nothing(index_elements=key))
 
     def _is_in(self, column: sa.Column[Any], values: pl.Series) -> sa.ColumnElement[bool]:
         return column == sa.any_(sa.literal(values.to_list(), postgresql.ARRAY(column.type)))

@@ -59,6 +59,10 @@ class Reader:
         conditions = self._way.among(self._tables[table_name].c[column], values)
         return self._whole(table_name, *(query.where(condition) for condition in conditions), empty=query)
 
+    def distinct(self, table_name: str, columns: Sequence[str], *, where: Where | None = None) -> pl.DataFrame:
+        """What different values some columns have, all in memory."""
+        return self._whole(table_name, self._select(table_name, columns, where).distinct())
+
     def stream(
         self,
         table_name: str,
@@ -154,6 +158,28 @@ class Transaction(Reader):
         table = self._tables[table_name]
         statement = sa.update(table).where(*_conditions(table, where)).values(**values)
         return self.connection.execute(statement).rowcount
+
+    def rename(self, table_name: str, column: str, renamed: pl.DataFrame, *, touching: str) -> pl.Series:
+        """Gives a column other values, in one statement, however many rows that is.
+
+        Args:
+            table_name: the table.
+            column: the column that changes.
+            renamed: ``to``, the new values, and beside it columns of the table, which tell the rows that get them:
+                each combination once.
+            touching: a column.
+
+        Returns:
+            Different values that the column ``touching`` has in the rows that changed.
+        """
+        table = self._tables[table_name]
+        told_by = [table.c[name] for name in renamed.columns if name != "to"]
+        to = sa.Column("to", table.c[column].type)
+        with self._way.staged(self.connection, table_name, [*told_by, to], renamed) as staged:
+            same = [staged.c[c.name] == c for c in told_by]
+            touched = self._whole(table_name, sa.select(table.c[touching]).where(*same).distinct())
+            self.connection.execute(sa.update(table).values({column: staged.c.to}).where(*same))
+        return touched[touching]
 
     def lock(self, table_name: str, where: Where) -> None:
         """Keeps others from changing the rows that match, until the end; waits for those who do.

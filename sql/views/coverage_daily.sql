@@ -7,6 +7,8 @@
 -- month_start             the first day of its month
 -- review_count            reviews read
 -- unique_text_count       different texts among them: copied reviews count once
+-- cluster_count           the same, with texts that are nearly the same counted once; null where a day was counted before
+--                         they were known
 -- product_count           different products reviewed; reviews without a product count for none
 -- chars, chars_read       characters of the reviews, and those of them that the model saw
 -- mention_count           mentions found
@@ -26,6 +28,7 @@ select
     c.month_start,
     count(*) as review_count,
     count(distinct r.text_hash) as unique_text_count,
+    max(p.cluster_count) as cluster_count,
     count(distinct r.product_id) as product_count,
     cast(sum(r.chars) as bigint) as chars,
     cast(sum(r.chars_read) as bigint) as chars_read,
@@ -35,4 +38,5 @@ select
     avg(r.rating) as mean_rating
 from review_coverage as r
 join calendar as c on c.date = r.review_date
+left join period_coverage as p on p.period = 'day' and p.period_start = r.review_date and p.model_version = '*'
 group by c.date, c.week_start, c.month_start;

@@ -9,6 +9,8 @@
 -- review_count       reviews that mention it
 -- unique_text_count  different texts that mention it: copied reviews count once. Counted anew for each period,
 --                    as a text may come again: those of shorter periods do not add up to this
+-- cluster_count      the same, with texts that are nearly the same counted once; null where a day was counted before they
+--                    were known
 -- product_count      different products whose reviews mention it; reviews without a product count for none
 -- rank               place among the entities of its type in the day: by review_count, then unique_text_count, then name
 --
@@ -25,6 +27,7 @@ select
     mention_count,
     review_count,
     unique_text_count,
+    cluster_count,
     product_count,
     row_number() over (
         partition by review_date, entity_type

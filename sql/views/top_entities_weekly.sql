@@ -9,6 +9,7 @@
 -- review_count       reviews that mention it
 -- unique_text_count  different texts that mention it: copied reviews count once. Counted anew for each period,
 --                    as a text may come again: those of shorter periods do not add up to this
+-- cluster_count      the same, with texts that are nearly the same counted once
 -- product_count      different products whose reviews mention it; reviews without a product count for none
 -- rank               place among the entities of its type in the week: by review_count, then unique_text_count, then name
 --
@@ -18,29 +19,18 @@
 drop view if exists top_entities_weekly;
 
 create view top_entities_weekly as
-with counts as (
-    select
-        c.week_start as period,
-        m.entity_type,
-        m.canonical,
-        count(*) as mention_count,
-        count(distinct m.review_id) as review_count,
-        count(distinct m.text_hash) as unique_text_count,
-        count(distinct m.product_id) as product_count
-    from mentions as m
-    join calendar as c on c.date = m.review_date
-    group by c.week_start, m.entity_type, m.canonical
-)
 select
-    period,
+    period_start as period,
     entity_type,
     canonical,
     mention_count,
     review_count,
     unique_text_count,
+    cluster_count,
     product_count,
     row_number() over (
-        partition by period, entity_type
+        partition by period_start, entity_type
         order by review_count desc, unique_text_count desc, canonical
     ) as rank
-from counts;
+from entity_periods
+where period = 'week';

@@ -8,7 +8,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from ecner.nightly import aggregate
-from ecner.nightly.aggregate import DailyCounts, calendar, whole_reviews
+from ecner.nightly.aggregate import PeriodCounts, calendar, whole_reviews
 from ecner.schema import TABLES
 
 DAY = date(2026, 11, 2)
@@ -32,8 +32,8 @@ def mentions(*rows: Any):
 def counted(frame, reviews, size=1000):
     """Counts of mentions that come in pages."""
     ordered = frame.sort("review_id", maintain_order=True)
-    counts = DailyCounts()
-    for page in whole_reviews(ordered.iter_slices(size)):
+    counts = PeriodCounts()
+    for page in whole_reviews(ordered.with_columns(cluster=pl.col("text_hash").str.slice(0, 1)).iter_slices(size)):
         counts.add(page, reviews)
     return counts
 
@@ -44,7 +44,7 @@ def daily(*rows: Any, **ratings: Any):
         {"review_id": list(ratings), "rating": list(ratings.values())},
         schema={"review_id": pl.String, "rating": pl.Float64},
     )
-    return counted(mentions(*rows), reviews).entity_daily().row(0, named=True)
+    return counted(mentions(*rows), reviews).entities().row(0, named=True)
 
 
 def test_a_review_that_says_it_twice_is_rated_once():
@@ -82,20 +82,30 @@ def test_pairs_have_the_brand_on_the_left_and_count_reviews():
             ("c", "brand", "x", {}), ("d", "product", "p", {}),
         ),
         NO_RATINGS,
-    ).entity_pairs_daily()  # fmt: skip
-    assert frame.drop("review_date").rows() == [
-        ("brand", "x", "model_number", "1", 1),
-        ("brand", "x", "product", "p", 2),
-    ]
+    ).pairs()  # fmt: skip
+    assert frame.rows() == [("brand", "x", "model_number", "1", 1, 1, 1), ("brand", "x", "product", "p", 2, 2, 2)]
 
 
 def test_nothing_said():
-    nothing = counted(mentions(), NO_RATINGS)
-    for name, frame in (
-        ("entity_daily", nothing.entity_daily()),
-        ("entity_pairs_daily", nothing.entity_pairs_daily()),
-    ):
-        assert TABLES[name].validate(frame).is_empty()
+    assert counted(mentions(), NO_RATINGS).is_empty
+    assert not counted(mentions(("a", "brand", "x", {})), NO_RATINGS).is_empty
+
+
+def test_near_copies_of_a_text_are_one_cluster():
+    row = daily(*((hash_[0], "brand", "x", {"text_hash": hash_}) for hash_ in ("a1", "a2", "b1")), a=None, b=None)
+    assert (row["unique_text_count"], row["cluster_count"]) == (3, 2)
+
+
+def test_parts_make_the_counts_of_the_whole():
+    rows = [(f"r{n}", "brand", "xy"[n % 2], {"text_hash": f"{n % 3}", "model_version": "mn"[n % 2]}) for n in range(20)]
+    rows += [(f"r{n}", "product", "p", {"text_hash": f"{n % 3}"}) for n in range(0, 20, 3)]
+    whole, parts = counted(mentions(*rows), NO_RATINGS), PeriodCounts()
+    for ids in (range(9), range(9, 20)):
+        parts.absorb(counted(mentions(*(row for row in rows if int(row[0][1:]) in ids)), NO_RATINGS))
+    parts.absorb(PeriodCounts())
+    assert_frame_equal(parts.entities(), whole.entities())
+    assert_frame_equal(parts.pairs(), whole.pairs())
+    assert_frame_equal(parts.by_version().sort(pl.all()), whole.by_version().sort(pl.all()))
 
 
 def test_the_order_of_rows_does_not_matter():
@@ -103,7 +113,7 @@ def test_the_order_of_rows_does_not_matter():
     reviews = pl.DataFrame({"review_id": [f"r{n}" for n in range(7)], "rating": [n / 3 for n in range(7)]})
     frame = mentions(*rows)
     whole = counted(frame, reviews)
-    assert_frame_equal(whole.entity_daily(), counted(frame.reverse(), reviews.reverse()).entity_daily())
+    assert_frame_equal(whole.entities(), counted(frame.reverse(), reviews.reverse()).entities())
 
 
 @pytest.mark.parametrize("size", [1, 3, 7])
@@ -121,8 +131,8 @@ def test_pages_make_the_counts_of_the_whole(size, monkeypatch):
     ]
     reviews = pl.DataFrame({"review_id": [f"r{n}" for n in range(11)], "rating": [None, *(n / 3 for n in range(10))]})
     whole, paged = counted(mentions(*rows), reviews), counted(mentions(*rows), reviews, size)
-    assert_frame_equal(paged.entity_daily(), whole.entity_daily())
-    assert_frame_equal(paged.entity_pairs_daily(), whole.entity_pairs_daily())
+    assert_frame_equal(paged.entities(), whole.entities())
+    assert_frame_equal(paged.pairs(), whole.pairs())
 
 
 def test_the_calendar_covers_the_weeks_beside():

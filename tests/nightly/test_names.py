@@ -1,10 +1,12 @@
+import re
+
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ecner.errors import UsageError
-from ecner.nightly.names import Lexicon, normalised
+from ecner.nightly.names import Lexicon, normalised, plain
 from ecner.resources import resource
 
 
@@ -40,6 +42,71 @@ def test_normalised(surface, name):
 def test_normalising_twice_changes_nothing(text):
     assert normalised(normalised(text)) == normalised(text)
     assert normalised(text) or not text
+
+
+@pytest.mark.parametrize(
+    ("entity_type", "name", "simple"),
+    [
+        ("brand", "聯想", "联想"),
+        ("brand", "联 想", "联想"),
+        ("brand", "惠普 hp", "惠普hp"),
+        ("brand", "think pad", "think pad"),
+        ("brand", "tp-link", "tp-link"),
+        ("product", "電 腦", "电脑"),
+        ("model_number", "sk-ii", "skii"),
+        ("model_number", "mate 40 pro", "mate40pro"),
+        ("model_number", "i5-12400f", "i5-12400f"),
+        ("model_number", "i5 12400f", "i5-12400f"),
+        ("model_number", "i5 \u2014 12400f", "i5-12400f"),
+        ("model_number", "10-20", "10-20"),
+        ("model_number", "1.5", "1.5"),
+        ("model_number", "-x200-", "x200"),
+        ("model_number", "-", "-"),
+        ("misc", "\u3000", "\u3000"),
+    ],
+)
+def test_plain_names(entity_type, name, simple):
+    assert plain(entity_type, name) == simple
+
+
+@given(st.sampled_from(["brand", "model_number"]), st.text(st.sampled_from("联聯想 -—·_ax12後后乾干"), max_size=8))
+def test_a_plain_name_is_plain(entity_type, text):
+    name = plain(entity_type, normalised(text)) if text else text
+    assert plain(entity_type, name) == name
+
+
+@given(
+    st.text(st.sampled_from("ab12 -_"), min_size=1, max_size=8),
+    st.text(st.sampled_from("ab12 -_"), min_size=1, max_size=8),
+)
+def test_model_numbers_of_other_digits_or_letters_stay_apart(left, right):
+    """One plain form means the same letters, in the same order, around the same numbers."""
+    one, other = normalised(left), normalised(right)
+    if plain("model_number", one) == plain("model_number", other):
+        bare = [
+            [part for part in re.split(r"[ \-_]+|(?<=[a-z])(?=\d)|(?<=\d)(?=[a-z])", name) if part]
+            for name in (one, other)
+        ]
+        numbers = [[part for part in parts if part.isdigit()] for parts in bare]
+        assert numbers[0] == numbers[1]
+        assert "".join(bare[0]) == "".join(bare[1])
+
+
+def test_decisions_come_last(lexicon):
+    names = lexicon("brand: {联想: [lenovo]}").linked({"brand": {"联想": "lenovo group", "小米": "xiaomi"}})
+    assert names.canonical("brand", "LENOVO") == "lenovo group"
+    assert names.canonical("brand", "聯 想") == "lenovo group"
+    assert names.canonical("product", "小米") == "小米"
+    assert names.name("brand", "Lenovo") == "联想"
+    assert names.to_json() == names.linked({}).to_json()
+
+
+def test_aliases_are_known_in_their_plain_form_where_that_is_one_name(lexicon):
+    names = lexicon("model_number:\n  skii: [sk2]\n  x: [a-b]\n  y: [ab]\nbrand: {惠普: [惠普hp]}\n")
+    assert names.canonical("brand", "惠普 HP") == "惠普"
+    assert names.canonical("model_number", "sk 2") == "skii"
+    assert names.canonical("model_number", "a-b") == "x"
+    assert names.canonical("model_number", "a b") == "ab"  # x or y: nobody can tell
 
 
 def test_aliases_by_type(lexicon):

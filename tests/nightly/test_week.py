@@ -16,7 +16,7 @@ NIGHTS = 7
 LATEST = timedelta(days=2)  # by which a row may be late
 BY_WATERMARK = {"watermark_column": "updated_at", "lookback": LATEST}
 OF_THE_NIGHTS = (
-    "extraction_runs", "rejected_reviews", "drift_metrics", "text_readings", "text_spans", "calendar",
+    "extraction_runs", "rejected_reviews", "drift_metrics", "text_readings", "text_spans", "text_clusters", "calendar",
 )  # fmt: skip
 
 

@@ -1,13 +1,17 @@
 """Random contents of a warehouse, small but with what the views must tell apart."""
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from random import Random
 
 import polars as pl
 
-from ecner.nightly.aggregate import MENTION_COLUMNS, DailyCounts
+from ecner.nightly.recompute import recompute
+from ecner.schema import BANDS, TABLES
+from ecner.storage.transaction import Transaction
 
 FIRST, DAYS = date(2024, 1, 25), 45
+EVALUATED_ON = "dev"
 SILENT_WEEK = date(2024, 2, 12)
 NAMES = {
     "brand": ["华为", "小米", "apple", "Ａ"],
@@ -18,28 +22,31 @@ NAMES = {
 
 
 def night(seed: int) -> dict[str, pl.DataFrame]:
-    """A frame for each table that the views read."""
+    """A frame for each table that a night writes and views read, but for those that are computed from them."""
     random = Random(seed)  # noqa: S311
     reviews = [_review(random, number) for number in range(300)]
     mentions = [mention for review in reviews for mention in _mentions(random, review)]
     counts = {review["review_id"]: 0 for review in reviews}
     for mention in mentions:
         counts[mention["review_id"]] += 1
-    covered = pl.DataFrame(
-        [{**review, "mention_count": counts[review["review_id"]]} for review in reviews], infer_schema_length=None
-    )
-    mentioned = pl.DataFrame(mentions, infer_schema_length=None)
-    counted = DailyCounts()
-    counted.add(mentioned.select(MENTION_COLUMNS), covered)
+    covered = [{**review, "mention_count": counts[review["review_id"]]} for review in reviews]
     return {
         "calendar": calendar(),
-        "review_coverage": covered,
-        "mentions": mentioned,
-        "entity_daily": counted.entity_daily(),
-        "entity_pairs_daily": _pairs(random),
+        "review_coverage": pl.DataFrame(covered, infer_schema_length=None),
+        "mentions": pl.DataFrame(mentions, infer_schema_length=None),
+        "text_clusters": _clusters(),
+        "text_spans": _spans(random, mentions),
+        **_links(random),
         **_runs(random),
         **_models(random),
     }
+
+
+def fill(transaction: Transaction, tables: Mapping[str, pl.DataFrame]) -> None:
+    """Writes the tables, and computes the others from them as a night does."""
+    for name, frame in tables.items():
+        transaction.append(name, frame)
+    recompute(transaction, set(tables["review_coverage"]["review_date"]), [EVALUATED_ON])
 
 
 def calendar() -> pl.DataFrame:
@@ -61,7 +68,7 @@ def _review(random: Random, number: int) -> dict[str, object]:
         "chars": random.randrange(100),
         "chars_read": random.randrange(100),
         "windows": 1,
-        "text_hash": str(random.randrange(6)),
+        "text_hash": str(random.randrange(60)),
         "fingerprint": "f",
         "model_version": "m",
         "run_id": "r",
@@ -76,40 +83,80 @@ def _mentions(random: Random, review: dict[str, object]) -> list[dict[str, objec
             **shared,
             "mention_no": number,
             "entity_type": kind,
-            "surface": "x",
+            "surface": random.choice(["x", "y"]),
             "canonical": random.choice(NAMES[kind]),
-            "start_char": 0,
-            "end_char": 1,
-            "confidence": 0.5,
+            "start_char": number,
+            "end_char": number + 1,
+            "confidence": random.choice([0.5, 0.75]),
             "run_id": "r",
         }
         for number, kind in enumerate(kinds)
     ]
 
 
-def _pairs(random: Random) -> pl.DataFrame:
-    keys = {
-        (
-            FIRST + timedelta(days=random.randrange(DAYS)),
-            random.choice(NAMES["brand"]),
-            kind,
-            random.choice(NAMES[kind]),
-        )
-        for kind in random.choices(["product", "model_number"], k=60)
-    }
-    return pl.DataFrame(
-        [
-            {
-                "review_date": day,
-                "left_type": "brand",
-                "left_name": brand,
-                "right_type": kind,
-                "right_name": name,
-                "review_count": random.randrange(1, 9),
-            }
-            for day, brand, kind, name in sorted(keys)
-        ]
+def _clusters() -> pl.DataFrame:
+    """Sixty texts, of which some are nearly the same, some alone, and the last ten have no sketch."""
+    numbers = pl.DataFrame({"number": range(50)}).select(
+        text_hash=pl.col("number").cast(pl.String), cluster_id=(pl.col("number") // 3 * 3).cast(pl.String)
     )
+    return numbers.with_columns(pl.lit(0, pl.Int64).alias(band) for band in BANDS)
+
+
+def _spans(random: Random, mentions: list[dict[str, object]]) -> pl.DataFrame:
+    """The spans that mentions are of, some without their context."""
+    spans = {(mention["text_hash"], mention["start_char"]): mention for mention in mentions}
+    rows = [
+        {
+            "fingerprint": "f",
+            "text_hash": text_hash,
+            "span_no": number,
+            "label": "HPPX",
+            "start_char": start,
+            "end_char": 1,
+            "confidence": 0.5,
+            "surface": mention["surface"],
+            "left_context": random.choice(["买的", "", None]),
+            "right_context": random.choice(["不错", "。"]),
+        }
+        for number, ((text_hash, start), mention) in enumerate(spans.items(), 1)
+    ]
+    return pl.DataFrame(rows, schema=TABLES["text_spans"].polars_schema)
+
+
+def _links(random: Random) -> dict[str, pl.DataFrame]:
+    names = [*NAMES["brand"], "lenovo"]
+    pairs = [(left, right) for left in names for right in names if left != right]
+    suggested = [
+        {
+            "entity_type": kind,
+            "alias": alias,
+            "canonical": canonical,
+            "kind": "spelling",
+            "score": random.random(),
+            **dict.fromkeys(["alias_count", "canonical_count", "together_count", "adjacent_count", "shared_slots"], 1),
+            "alias_example": random.choice([None, "买的[x]不错"]),
+            "canonical_example": None,
+            "suggested_at": datetime(2024, 2, 1, tzinfo=UTC),
+        }
+        for kind in ("brand", "product")
+        for alias, canonical in random.sample(pairs, 8)
+    ]
+    decided = [
+        {
+            "decision_no": number,
+            "decided_at": datetime(2024, 2, number, tzinfo=UTC),
+            "decided_by": random.choice("ab"),
+            "action": random.choice(["accept", "reject"]),
+            "entity_type": "brand",
+            "alias": alias,
+            "canonical": canonical,
+        }
+        for number, (alias, canonical) in enumerate(random.sample(pairs, 6), 1)
+    ]
+    return {
+        name: pl.DataFrame(rows, schema=TABLES[name].polars_schema)
+        for name, rows in (("link_suggestions", suggested), ("link_decisions", decided))
+    }
 
 
 def _runs(random: Random) -> dict[str, pl.DataFrame]:
@@ -171,7 +218,7 @@ def _drift(random: Random) -> pl.DataFrame:
 
 
 def _models(random: Random) -> dict[str, pl.DataFrame]:
-    versions = pl.DataFrame({"version": ["1", "2"], "created_at": datetime(2024, 1, 1, tzinfo=UTC)}).with_columns(
+    versions = pl.DataFrame({"version": ["m", "2"], "created_at": datetime(2024, 1, 1, tzinfo=UTC)}).with_columns(
         status=pl.lit("champion"),
         architecture=pl.lit("hybrid"),
         base=pl.lit("default"),
@@ -184,15 +231,15 @@ def _models(random: Random) -> dict[str, pl.DataFrame]:
         [
             {
                 "version": version,
-                "dataset": "dev",
+                "dataset": EVALUATED_ON,
                 "metric": metric,
                 "entity_type": kind,
-                "value": random.random(),
-                "support": random.choice([None, 7]),
+                "value": random.uniform(0.2, 1),
+                "support": None if metric == "strict_f1" else 7,
             }
-            for version in "12"
-            for metric in ("strict_f1", "strict_recall")
-            for kind in ("all", "brand")
+            for version in "m2"
+            for metric in ("strict_f1", "strict_precision", "strict_recall")
+            for kind in ("all", "brand", "product", "misc")
         ]
     )
     return {"model_versions": versions, "model_evaluations": evaluations}

@@ -13,7 +13,7 @@ from ecner.schema import TABLES
 from ecner.storage.query import run_query
 from ecner.storage.views import view_header, view_names
 from tests.sql import test_views
-from tests.sql.nights import NAMES, night
+from tests.sql.nights import NAMES, fill, night
 
 Tables = dict[str, pl.DataFrame]
 VERSIONS = ["a", "b", "c"]
@@ -93,8 +93,9 @@ def entity_trends(tables: Tables) -> pl.DataFrame:
     types = bridge.filter(canonical="*").rename({"old_count": "type_old_count", "new_count": "type_new_count"})
     entities = bridge.drop("bridge_reviews").rename({"old_count": "bridge_old_count", "new_count": "bridge_new_count"})
     return (
-        tables["entity_daily"]
-        .select("review_date", *ENTITY, "review_count", "mention_count")
+        tables["mentions"]
+        .group_by("review_date", *ENTITY)
+        .agg(review_count=pl.col("review_id").n_unique(), mention_count=pl.len())
         .join(pl.DataFrame(days, schema=names, orient="row"), on="review_date")
         .join(entities, on=[*pair, *ENTITY], how="left")
         .join(types.drop("canonical"), on=[*pair, "entity_type"], how="left")
@@ -120,8 +121,7 @@ EXPECTED: dict[str, Callable[[Tables], pl.DataFrame]] = {
 def test_each_view_equals_its_counterpart(warehouse, place, seed):
     tables = history(seed)
     with warehouse.begin() as transaction:
-        for name, rows in tables.items():
-            transaction.append(name, rows)
+        fill(transaction, tables)
     for view, expected in EXPECTED.items():
         wanted = test_views.in_one_form(expected(tables))
         found = test_views.in_one_form(run_query(*place, view))

@@ -1,0 +1,161 @@
+"""Decisions: the history under other names, who said so and when, and back again; no text and no span is looked at."""
+
+from datetime import UTC, date, datetime
+
+import polars as pl
+import pytest
+
+from ecner.config import Settings
+from ecner.errors import UsageError
+from ecner.linking.decide import Decision, decide
+from ecner.linking.suggest import suggest
+from ecner.nightly.decisions import read_links
+from ecner.nightly.recompute import recompute
+from ecner.storage.query import run_query
+
+EVALUATED_ON = ["test"]
+SURFACES = {
+    "brand": ["联想", "聯想", "Lenovo", "lenove", "小米"],
+    "model_number": ["X200", "X-200"],
+    "product": ["电脑"],
+}
+DAYS = [date(2026, 11, day) for day in (1, 2, 9)]
+
+
+@pytest.fixture
+def settings(place, tmp_path):
+    (tmp_path / "lexicon.yaml").write_text("brand: {小米: [xiaomi]}\n", "utf-8")
+    return Settings.model_validate({
+        "warehouse": {"url": place[0], "schema": place[1]},
+        "lake": {"uri": str(tmp_path / "lake")},
+        "model": {"lexicon": tmp_path / "lexicon.yaml", "evaluated_on": EVALUATED_ON},
+        "source": {"uri": "nowhere.parquet"},
+    })  # fmt: skip
+
+
+@pytest.fixture
+def published(warehouse):
+    """A warehouse with mentions under the names that a night gives them, but no cached span."""
+    names = {"联想": "联想", "聯想": "联想", "Lenovo": "lenovo", "lenove": "lenove", "小米": "小米"} | {
+        "X200": "x200", "X-200": "x200", "电脑": "电脑",
+    }  # fmt: skip
+    coverage, mentions = [], []
+    for number in range(24):
+        day, text_hash = DAYS[number % 3], f"{number:032x}"
+        shared = {"product_id": "p", "review_date": day, "text_hash": text_hash, "model_version": "m", "run_id": "r"}
+        coverage.append({
+            **shared, "review_id": str(number), "rating": None, "created_at": None, "updated_at": None, "chars": 9,
+            "chars_read": 9, "windows": 1, "mention_count": 3, "fingerprint": "f",
+        })  # fmt: skip
+        for mention_no, (kind, surfaces) in enumerate(SURFACES.items(), 1):
+            surface = surfaces[number % len(surfaces)]
+            mentions.append({
+                **shared, "review_id": str(number), "mention_no": mention_no, "entity_type": kind, "surface": surface,
+                "canonical": names[surface], "start_char": 2 * mention_no, "end_char": 2 * mention_no + 1,
+                "confidence": 0.5,
+            })  # fmt: skip
+    with warehouse.begin() as transaction:
+        transaction.append("review_coverage", pl.DataFrame(coverage, infer_schema_length=None))
+        transaction.append("mentions", pl.DataFrame(mentions))
+        recompute(transaction, set(DAYS), EVALUATED_ON)
+    return warehouse
+
+
+def brands(place):
+    return dict(
+        run_query(*place, "select canonical, mention_count from entities where entity_type = 'brand'").iter_rows()
+    )
+
+
+def said(action, alias, canonical, by="ann", entity_type="brand"):
+    return Decision(action, entity_type, alias, canonical, by)
+
+
+def derived(warehouse):
+    tables = ("mentions", "entity_daily", "entity_pairs_daily", "entity_periods", "pair_periods", "entity_movements")
+    with warehouse.connect() as reader:
+        return {name: sorted(map(repr, reader.read(name).rows())) for name in tables}
+
+
+def test_accept_and_take_back(settings, published, place):
+    before = derived(published)
+    assert brands(place) == {"联想": 10, "lenovo": 5, "lenove": 5, "小米": 4}
+    decided = decide(settings, said("accept", "LENOVO", "聯 想"))
+    assert decided.days == tuple(DAYS)
+    assert decided.to_text() == "brand lenovo is counted as 联想, says ann; 3 day(s) computed anew"
+    assert brands(place) == {"联想": 15, "lenove": 5, "小米": 4}
+    decide(settings, said("accept", "lenove", "lenovo", by="bob"))
+    assert brands(place) == {"联想": 20, "小米": 4}
+    weekly = "select sum(mention_count) as n from top_entities_weekly where canonical = '联想'"
+    assert run_query(*place, weekly).item() == 20
+    copied = pl.read_parquet(f"{settings.lake.uri}/tables/mentions/**/*.parquet")
+    assert set(copied.filter(entity_type="brand")["canonical"]) == {"联想", "小米"}
+    history = run_query(*place, "link_history").sort("decision_no")
+    assert history.select("decided_by", "action", "alias", "canonical").rows() == [
+        ("ann", "accept", "lenovo", "联想"),
+        ("bob", "accept", "lenove", "lenovo"),
+    ]
+    assert all((datetime.now(UTC) - when).total_seconds() < 600 for when in history["decided_at"])
+    decide(settings, said("reject", "lenove", "lenovo"))
+    assert brands(place) == {"联想": 15, "lenove": 5, "小米": 4}
+    decide(settings, said("reject", "lenovo", "联想"))
+    assert derived(published) == before
+
+
+def test_what_cannot_be_decided(settings, published, place):
+    before = derived(published)
+    for decision, message in [
+        (said("accept", "Lenovo", "LENOVO"), "one name already, 'lenovo'"),
+        (said("accept", "lenovo", "华为"), "no brand is counted as '华为'"),
+        (said("accept", "lenovo", "联想", entity_type="product"), "no product is counted as 'lenovo'"),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            decide(settings, decision)
+    decide(settings, said("accept", "lenovo", "联想"))
+    decide(settings, said("accept", "lenove", "lenovo"))
+    with pytest.raises(UsageError, match="'lenove' is counted as '联想': reject that first"):
+        decide(settings, said("accept", "联想", "lenove"))
+    assert len(run_query(*place, "link_decisions")) == 2
+    assert derived(published) != before
+
+
+def test_the_queue_and_what_leaves_it(settings, published, place):
+    spans = [
+        ("1", "HPPX", "联想", 0, "", "/Lenovo笔记本"), ("1", "HPPX", "Lenovo", 3, "联想/", "笔记本"),
+        ("2", "HPPX", "lenovo", 2, "新的", "笔记本"), ("3", "HPPX", "lenove", 2, "新的", "笔记本"),
+        ("4", "XH", "X2OO", 0, "", ""), ("4", "XH", "X200", 9, "", ""), ("5", "HPPX", "小米", 0, "", "x"),
+        ("6", "HPPX", "联想", 0, "", "(lenovo)"), ("6", "HPPX", "lenovo", 3, "联想(", ")"),
+        ("7", "MISC", "40", 0, "", ""), ("7", "MISC", "40%", 9, "", ""),
+    ]  # fmt: skip
+    rows = [
+        {
+            "fingerprint": "f", "text_hash": text, "span_no": number, "label": label, "start_char": start,
+            "end_char": start + len(surface), "confidence": 0.5, "surface": surface, "left_context": left,
+            "right_context": right,
+        }
+        for number, (text, label, surface, start, left, right) in enumerate(spans)
+    ]  # fmt: skip
+    with published.begin() as transaction:
+        transaction.append("text_spans", pl.DataFrame(rows))
+    before = derived(published)
+    queue = suggest(settings)
+    assert {tuple(row) for row in queue.select("alias", "canonical", "kind").rows()} == {
+        ("lenovo", "联想", "together"), ("lenove", "lenovo", "spelling"), ("x2oo", "x200", "spelling"),
+    }  # fmt: skip
+    best = queue.row(by_predicate=pl.col("alias") == "lenovo", named=True)
+    counts = ("alias_count", "canonical_count", "together_count", "adjacent_count", "shared_slots")
+    assert [best[name] for name in counts] == [3, 2, 2, 2, 0]
+    assert (best["alias_example"], best["canonical_example"]) == ("联想/[Lenovo]笔记本", "[联想]/Lenovo笔记本")
+    assert derived(published) == before  # nothing is linked by itself
+    decide(settings, said("accept", "lenovo", "联想"))
+    decide(settings, said("reject", "lenovo", "lenove"))  # whichever way round
+    assert run_query(*place, "link_queue")["alias"].to_list() == ["x2oo"]
+    assert {*suggest(settings)["alias"]} == {"x2oo"}
+
+
+def test_a_night_after_a_decision_names_by_it(published, settings, place):
+    decide(settings, said("accept", "lenovo", "联想"))
+    decide(settings, said("accept", "联想", "小米"))
+    decide(settings, said("accept", "lenove", "lenovo"))
+    with published.connect() as reader:
+        assert read_links(reader) == {"brand": {"lenovo": "小米", "lenove": "小米", "联想": "小米"}}
