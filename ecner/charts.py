@@ -1,22 +1,12 @@
-"""Pictures as SVG text, for pages and artifacts: drawn here, without a browser or a network."""
+"""Pictures of the evaluation report, as SVG text."""
 
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
-import vl_convert
 
-# the reader's machine draws the letters, so the list has to hold a Chinese font of each system
-FONT = (
-    "system-ui, 'PingFang SC', 'Microsoft YaHei', 'Noto Sans CJK SC', 'Noto Sans SC', 'WenQuanYi Micro Hei', sans-serif"
-)
-# the newest Vega-Lite that the converter holds may be another than the one that Altair writes
-_VERSION = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-_INK, _GRID = "#767676", "#80808040"  # told from a white page and from a dark one
-_COLOURS = ("#8a8a8a", "#3b82c4", "#c2683a", "#4a9a5b", "#9a62b5", "#b59a2f")
-_LABEL_CHARS = 20
-_WIDE, _NARROW = 10.5, 6.5  # pixels of a letter at the size of labels
+from ecner.drawing import COLOURS, INK, colour, data, name_axis, short, to_svg
+
 _F1_FIELDS = ("eval_", "_strict_f1")
 _MEAN = "eval_strict_f1"
 
@@ -34,17 +24,17 @@ def reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]]) -> str
     ]
     unit = alt.Scale(domain=[0, 1])
     diagonal = (
-        alt.Chart(_data([{"x": 0, "y": 0}, {"x": 1, "y": 1}]))
-        .mark_line(strokeDash=[4, 4], color=_INK, strokeWidth=1)
+        alt.Chart(data([{"x": 0, "y": 0}, {"x": 1, "y": 1}]))
+        .mark_line(strokeDash=[4, 4], color=INK, strokeWidth=1)
         .encode(x=alt.X("x:Q", scale=unit, title="mean confidence"), y=alt.Y("y:Q", scale=unit, title="precision"))
     )
-    base = alt.Chart(_data(rows)).encode(
-        x=alt.X("confidence:Q", scale=unit), y=alt.Y("precision:Q", scale=unit), color=_colour("model", list(curves))
+    base = alt.Chart(data(rows)).encode(
+        x=alt.X("confidence:Q", scale=unit), y=alt.Y("precision:Q", scale=unit), color=colour("model", list(curves))
     )
     points = base.mark_circle(opacity=1).encode(
         size=alt.Size("mentions:Q", legend=None, scale=alt.Scale(range=[20, 160]))
     )
-    return _svg((diagonal + base.mark_line() + points).properties(width=320, height=320))
+    return to_svg((diagonal + base.mark_line() + points).properties(width=320, height=320))
 
 
 def f1_by_type(figures: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> str:
@@ -54,19 +44,19 @@ def f1_by_type(figures: Mapping[str, Mapping[str, tuple[float, float, float]]]) 
         figures: by entity type, then by model: F1, and the lower and upper end of its interval.
     """
     rows = [
-        {"type": _label(entity_type), "model": model, "f1": value, "lower": lower, "upper": upper}
+        {"type": short(entity_type), "model": model, "f1": value, "lower": lower, "upper": upper}
         for entity_type, sides in figures.items()
         for model, (value, lower, upper) in sides.items()
     ]
-    models, names = _models(figures.values()), [_label(name) for name in figures]
-    base = alt.Chart(_data(rows)).encode(
-        y=alt.Y("type:N", sort=names, title=None, axis=_name_axis(names)), yOffset=alt.YOffset("model:N", sort=models)
+    models, names = _models(figures.values()), [short(name) for name in figures]
+    base = alt.Chart(data(rows)).encode(
+        y=alt.Y("type:N", sort=names, title=None, axis=name_axis(names)), yOffset=alt.YOffset("model:N", sort=models)
     )
     near = alt.Scale(zero=False)
-    colour = _colour("model", models)
-    points = base.mark_circle(size=70, opacity=1).encode(x=alt.X("f1:Q", scale=near, title="strict F1"), color=colour)
-    intervals = base.mark_rule(strokeWidth=2).encode(x=alt.X("lower:Q", scale=near), x2="upper:Q", color=colour)
-    return _svg((intervals + points).properties(width=340, height=alt.Step(16)))
+    by_model = colour("model", models)
+    points = base.mark_circle(size=70, opacity=1).encode(x=alt.X("f1:Q", scale=near, title="strict F1"), color=by_model)
+    intervals = base.mark_rule(strokeWidth=2).encode(x=alt.X("lower:Q", scale=near), x2="upper:Q", color=by_model)
+    return to_svg((intervals + points).properties(width=340, height=alt.Step(16)))
 
 
 def entity_change(rows: Sequence[tuple[str, Mapping[str, int]]]) -> str:
@@ -75,24 +65,24 @@ def entity_change(rows: Sequence[tuple[str, Mapping[str, int]]]) -> str:
     Args:
         rows: name, and the number of reviews by model; in the order to be shown.
     """
-    names = [_label(name) for name, _ in rows]
+    names = [short(name) for name, _ in rows]
     values = [
-        {"name": _label(name), "model": model, "reviews": count}
+        {"name": short(name), "model": model, "reviews": count}
         for name, counts in rows
         for model, count in counts.items()
     ]
     models = _models(counts for _, counts in rows)
     chart = (
-        alt.Chart(_data(values))
+        alt.Chart(data(values))
         .mark_bar()
         .encode(
             x=alt.X("reviews:Q", title="reviews", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y("name:N", sort=names, title=None, axis=_name_axis(names)),
+            y=alt.Y("name:N", sort=names, title=None, axis=name_axis(names)),
             yOffset=alt.YOffset("model:N", sort=models),
-            color=_colour("model", models),
+            color=colour("model", models),
         )
     )
-    return _svg(chart.properties(width=320, height=alt.Step(8)))
+    return to_svg(chart.properties(width=320, height=alt.Step(8)))
 
 
 def learning_curve(log: Sequence[Mapping[str, Any]]) -> str:
@@ -110,24 +100,20 @@ def learning_curve(log: Sequence[Mapping[str, Any]]) -> str:
     ]
     epochs = alt.X("epoch:Q", scale=alt.Scale(domain=[0, max((row["epoch"] for row in losses + scores), default=1)]))
     loss = (
-        alt.Chart(_data(losses)).mark_line(color=_COLOURS[1]).encode(x=epochs, y=alt.Y("loss:Q", title="training loss"))
+        alt.Chart(data(losses)).mark_line(color=COLOURS[1]).encode(x=epochs, y=alt.Y("loss:Q", title="training loss"))
     )
     sets = sorted({str(row["set"]) for row in scores})
     f1 = (
-        alt.Chart(_data(scores))
+        alt.Chart(data(scores))
         .mark_line(point=True)
         .encode(
             x=epochs,
             y=alt.Y("f1:Q", title="strict F1 on dev", scale=alt.Scale(zero=False)),
-            color=_colour("set", sets),
+            color=colour("set", sets),
         )
     )
     panels = [panel.properties(width=360, height=170) for panel, rows in ((loss, losses), (f1, scores)) if rows]
-    return _svg(alt.vconcat(*panels).resolve_legend(color="independent").resolve_scale(color="independent"))
-
-
-def _data(rows: Sequence[Mapping[str, object]]) -> alt.InlineData:
-    return alt.InlineData(values=list(rows))
+    return to_svg(alt.vconcat(*panels).resolve_legend(color="independent").resolve_scale(color="independent"))
 
 
 def _models(rows: Iterable[Mapping[str, object]]) -> list[str]:
@@ -137,33 +123,3 @@ def _models(rows: Iterable[Mapping[str, object]]) -> list[str]:
 def _dev_set(name: str) -> str:
     """``mean`` of all dev sets, or the name of one."""
     return "mean" if name == _MEAN else name.removeprefix(_F1_FIELDS[0]).removesuffix(_F1_FIELDS[1])
-
-
-def _label(name: str) -> str:
-    return name if len(name) <= _LABEL_CHARS else f"{name[:_LABEL_CHARS]}…"
-
-
-def _name_axis(names: Sequence[str]) -> alt.Axis:
-    """Room for names in the reader's font: the one here may have no Chinese letters, and take them for narrow ones."""
-    widths = [sum(_WIDE if unicodedata.east_asian_width(c) in "WF" else _NARROW for c in name) for name in names]
-    return alt.Axis(minExtent=max(widths, default=0) + _NARROW, labelLimit=0)
-
-
-def _colour(field: str, names: Sequence[str]) -> alt.Color:
-    """A colour for each name, the first being the grey one where two are compared."""
-    colours = _COLOURS if len(names) > 1 else _COLOURS[1:]
-    scale = alt.Scale(domain=list(names), range=[colours[i % len(colours)] for i in range(len(names))])
-    return alt.Color(f"{field}:N", scale=scale, legend=alt.Legend(title=None, orient="top"))
-
-
-def _svg(chart: alt.LayerChart | alt.Chart | alt.VConcatChart) -> str:
-    axis = {"labelColor": _INK, "titleColor": _INK, "gridColor": _GRID, "domainColor": _INK, "tickColor": _INK}
-    config = {
-        "background": None,
-        "font": FONT,
-        "axis": {**axis, "titleFontWeight": "normal"},
-        "legend": {"labelColor": _INK, "labelLimit": 320},
-        "view": {"stroke": None},
-    }
-    spec = chart.to_dict() | {"config": config}
-    return vl_convert.vegalite_to_svg(spec, vl_version=_VERSION, allowed_base_urls=[])

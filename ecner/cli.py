@@ -94,7 +94,30 @@ def extract(
         if settings.run.runner != "local":
             typer.echo(f"run.runner is {settings.run.runner}, for python -m flows.extract: this reads here", err=True)
         night = prepare(settings, make_selection(first, last, full=full))
-        typer.echo(run_night(night, progress=_progress).to_text())
+        typer.echo(night.page(run_night(night, progress=_progress)).to_text())
+
+
+@app.command()
+def report(
+    first: FromOption = None,
+    last: ToOption = None,
+    out: Annotated[Path, typer.Option("--out", help="The HTML file.")] = Path("report.html"),
+    config: ConfigOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """What the tables say, as one HTML page that needs nothing else; of the last eight weeks if no dates are given.
+
+    \b
+    Example: ecner report --from 2026-11-01 --to 2026-11-30 --out november.html
+    """
+    with user_errors(debug=debug):
+        from ecner.data.files import write_whole
+        from ecner.nightly.page import make_page
+
+        days = make_selection(first, last, full=False)
+        page = make_page(load_settings(config).warehouse_at, days.first, days.last).encode()
+        write_whole(out, page)
+        typer.echo(_shown(f"{out}: {len(page):,} bytes"))
 
 
 @app.command()

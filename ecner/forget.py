@@ -17,6 +17,7 @@ from ecner.errors import UsageError
 from ecner.lake import Lake
 from ecner.nightly.clusters import remove_orphans
 from ecner.nightly.copies import copies_folder, write_copies
+from ecner.nightly.page import remove_page
 from ecner.nightly.publish import take_out
 from ecner.nightly.recompute import recompute
 from ecner.nightly.tidy import READINGS, RUNS
@@ -41,13 +42,14 @@ class Forgotten:
         labels = f"; {self.snapshots} label snapshot(s) cleaned" if self.snapshots else ""
         return (
             f"forgotten: {days}{labels}\n"
-            "its tombstone, a hash, keeps it out of every later run and retrain; its source, label files of your own, "
-            "backups, Prefect's artifacts and, of a lake on s3://, lake.cache on other machines are yours to clean"
+            "its tombstone, a hash, keeps it out of every later run and retrain; its source, label files and pages of "
+            "your own, backups, Prefect's artifacts and, of a lake on s3://, lake.cache on other machines are yours to "
+            "clean"
         )
 
 
 def forget(settings: Settings, review_id: str) -> Forgotten:
-    """Removes a review from all tables, day copies, run files, label snapshots and trainings.
+    """Removes a review from all tables, day copies, run files, the nightly page, label snapshots and trainings.
 
     Texts that no other review has are removed too, and left out of later label snapshots.
 
@@ -65,6 +67,7 @@ def forget(settings: Settings, review_id: str) -> Forgotten:
         copies = copies_folder(settings)
         former = _texts_in_runs(lake, review_id)
         days = retried(lambda: _take_out(warehouse, lease, review_id, former, settings.model.evaluated_on))
+        remove_page(settings)
         for folder in (RUNS, READINGS):  # of closed runs, and what can be read again
             lake.remove(folder)
         with warehouse.connect() as reader:

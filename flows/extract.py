@@ -63,8 +63,8 @@ def publish_night(night: Night, plan: Plan, extracted: Sequence[Extracted]) -> N
 
 @task(cache_policy=NO_CACHE)
 def report_night(night: Night, plan: Plan, extracted: Sequence[Extracted]) -> Report:
-    """Sums the run up, with a table and a Markdown artifact."""
-    report = night.report(plan, extracted)
+    """Sums the run up, with a table and a Markdown artifact, and makes the page that people read."""
+    report = night.page(night.report(plan, extracted))
     create_markdown_artifact(report.to_markdown(), key="ecner-night", description=f"Run {plan.run_id}")
     create_table_artifact(report.to_rows(), key="ecner-top-entities", description=f"Top entities after {plan.run_id}")
     return report

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecner import charts
+from ecner.drawing import FONT
 
 LOG = [
     {"loss": 2.0, "epoch": 0.5},
@@ -33,7 +34,7 @@ def texts(svg):
 )
 def test_pictures_are_svg_with_their_words(svg, shown):
     assert shown <= set(texts(svg))
-    assert charts.FONT.split(",")[1].strip(" '") in svg
+    assert FONT.split(",")[1].strip(" '") in svg
 
 
 def test_entities_stand_in_the_order_given_and_long_names_are_cut():

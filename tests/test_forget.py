@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -12,6 +13,7 @@ from ecner.data.corpus import write_corpus
 from ecner.data.hashes import text_hash
 from ecner.errors import LeaseError
 from ecner.forget import forget
+from ecner.nightly.page import write_page
 from ecner.nightly.scope import Selection
 from ecner.retraining.snapshot import take_snapshot
 from ecner.schema import TABLES
@@ -80,11 +82,14 @@ def test_nothing_of_it_is_left_and_it_does_not_come_back(house, rows, tmp_path):
         tmp_path / "1.parquet", train={"train": (tmp_path / "train.jsonl",), "annotations": True, "test_share": 0}
     )
     snapshot = take_snapshot(settings)
+    page = Path(write_page(settings))
+    assert page.is_file()
     assert spoken_of(house)
     forgotten = forget(settings, GONE)
     assert forgotten.snapshots == 1
     assert forgotten.days == (rows[0][-1]["created_at"].date(),)
     assert GONE not in forgotten.to_text()
+    assert not page.exists()
     assert not spoken_of(house)
     assert len(house.read("annotations")) == 1
 

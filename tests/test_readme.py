@@ -29,6 +29,7 @@ ELSEWHERE = (
     "python -m tests.bench.duplicates REVIEWS_FOLDER",
     "python -m tests.bench.linking LABELLED_FILES",
     "python -m tests.bench.relink",
+    "python -m tests.bench.page FOLDER",  # needs a browser
     "python -m tests.soak.storm",
     "python -m tests.soak.prefect_storm",
     "ecner forget REVIEW_ID",  # tests/test_cli.py

@@ -10,11 +10,12 @@ import polars as pl
 from ecner.config import Settings
 from ecner.nightly.drift import METRICS
 from ecner.nightly.extract import Extracted
+from ecner.nightly.figures import TYPES
 from ecner.nightly.plan import Plan
+from ecner.pages import markdown_cell, printable
 from ecner.storage.query import run_query
 from ecner.storage.warehouse import Warehouse
 
-TYPES: Mapping[str, str] = {"brand": "brands", "product": "products", "model_number": "model numbers"}
 _FOUND = """
 select entity_type, canonical, mentions, reviews
 from (
@@ -53,6 +54,7 @@ class Report:
     seconds: Mapping[str, float]
     warehouse: str
     steps: Mapping[str, float]  # seconds by step, but for the reading
+    page: str = ""  # where the page that people read is, once it has been made
 
     @property
     def speed(self) -> str:
@@ -84,6 +86,7 @@ class Report:
                 f"{name} {seconds:.1f} s" for name, seconds in self.steps.items() if seconds >= _SHOWN_FROM
             ),
             "tables": self.warehouse,
+            **({"page": self.page} if self.page else {}),
         }
 
     @property
@@ -187,13 +190,3 @@ def _columns(top: pl.DataFrame) -> Iterator[str]:
 def _entry(top: pl.DataFrame, place: int) -> str:
     row = top.row(place, named=True) if place < len(top) else None
     return f"{markdown_cell(row['canonical'])} ({row['reviews']:,})" if row else ""
-
-
-def markdown_cell(text: str) -> str:
-    """Customers' words in a Markdown table."""
-    return "".join(f"\\{c}" if c in "|\\`*_[]<>" else c for c in printable(text))
-
-
-def printable(text: str) -> str:
-    """Customers' words without what would steer a terminal: control characters and changes of direction."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -16,6 +16,7 @@ from ecner.lake import Lake
 from ecner.model.checkpoint import fingerprint
 from ecner.nightly.copies import copies_folder, write_copies
 from ecner.nightly.extract import Extracted, extract_shard
+from ecner.nightly.page import write_page
 from ecner.nightly.plan import Plan, make_plan
 from ecner.nightly.publish import publish
 from ecner.nightly.report import Report, make_report
@@ -90,6 +91,10 @@ class Night:
     def report(self, plan: Plan, extracted: Sequence[Extracted]) -> Report:
         """Stage 4: what was found, what was rejected, how fast."""
         return retried(lambda: make_report(self.settings, self.warehouse, plan, extracted, self.watch.seconds))
+
+    def page(self, report: Report) -> Report:
+        """Stage 5: the page that people read, in the lake; the report then names it. No lease is needed for it."""
+        return replace(report, page=retried(lambda: write_page(self.settings)))
 
     def _plan(self, model: ReadingModel) -> Plan:
         return make_plan(

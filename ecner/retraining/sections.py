@@ -1,13 +1,12 @@
 """What the evaluation report says, in order, as paragraphs, tables and pictures; ``page`` draws them."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from ecner import charts
 from ecner.metrics import Counts
-from ecner.nightly.report import printable
+from ecner.pages import Block, Cell, Marked, Picture, Section, Table, plain
 from ecner.retraining.bootstrap import Estimate
 from ecner.retraining.compare import FRESH, Comparison, Part
 from ecner.retraining.entities import EntityChange
@@ -17,38 +16,6 @@ from ecner.retraining.reading import ALL, CHALLENGER, CHAMPION
 
 _CUT_CHARS = 60
 _PICTURED_TYPES = 8
-
-
-class Marked(NamedTuple):
-    """A mention in its context."""
-
-    before: str
-    mention: str
-    after: str
-
-
-Cell = str | Marked
-
-
-class Table(NamedTuple):
-    """Rows of cells under a head; whatever a cell holds is text."""
-
-    head: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-
-
-class Picture(NamedTuple):
-    """An SVG document, and what it shows in words."""
-
-    svg: str
-    alt: str
-
-
-class Section(NamedTuple):
-    """A title, and what stands under it."""
-
-    title: str
-    blocks: Sequence[str | Table | Picture]
 
 
 @dataclass(frozen=True)
@@ -128,7 +95,7 @@ _HEADLINES: Mapping[str, Callable[[Part, str], float]] = {
 }
 
 
-def _by_type(comparison: Comparison) -> Iterator[str | Table | Picture]:
+def _by_type(comparison: Comparison) -> Iterator[Block]:
     part = comparison.part(ALL, comparison.shown)
     assert part is not None, comparison.shown  # noqa: S101
     head = ("type", "model", "mentions", "precision", "recall", "F1", "partial F1", "type-only F1", "ECE")
@@ -182,7 +149,7 @@ def _parts(comparison: Comparison) -> Table:
     return Table(("data", "part", "rows", "mentions", *ways), rows)
 
 
-def _calibration(comparison: Comparison) -> Iterator[str | Table | Picture]:
+def _calibration(comparison: Comparison) -> Iterator[Block]:
     yield (
         f"On {_rows(comparison)}: of the mentions with a confidence of 0.8, 8 in 10 should be strictly right. ECE is "
         "the mean gap between confidence and precision over ten bins of equal mass."
@@ -258,7 +225,7 @@ def _speed(comparison: Comparison) -> Iterator[str | Table]:
         yield f"The challenger takes {speed.slowdown:.2f} times as long as the champion."
 
 
-def _entities(comparison: Comparison) -> Iterator[str | Table | Picture]:
+def _entities(comparison: Comparison) -> Iterator[Block]:
     yield (
         f"The top entities of each type in {comparison.recent_reviews:,} recent reviews, by the number of reviews, "
         "under the names and thresholds of the tables. Moved: the sum of |new - old| over the sum of the larger count."
@@ -342,11 +309,6 @@ def _number(value: float | None) -> str:
 
 def _place(rank: int | None) -> str:
     return "–" if rank is None else str(rank)
-
-
-def plain(text: str) -> str:
-    """Customers' words on one line, without what would steer whoever shows them."""
-    return printable(re.sub(r"\s", " ", text))
 
 
 def _cut(text: str) -> str:

@@ -3,7 +3,7 @@
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 
@@ -34,8 +34,13 @@ def run_query(warehouse_url: str, schema: str | None, view_or_sql: str) -> pl.Da
         UsageError: no such warehouse or view; a query that is wrong, writes, or is more than one statement.
         RunError: the warehouse cannot be reached, or is damaged.
     """
-    if not view_or_sql.strip():
-        raise UsageError("the query is empty: expected a view or table by its name, or one query in SQL")
+    with open_queries(warehouse_url, schema) as ask:
+        return ask(view_or_sql)
+
+
+@contextmanager
+def open_queries(warehouse_url: str, schema: str | None) -> Iterator[Callable[[str], pl.DataFrame]]:
+    """As ``run_query``, for several queries that see one state of the warehouse."""
     url = parse_url(warehouse_url, schema)
     open_read_only = {"sqlite": _open_sqlite, "postgresql": _open_postgresql}.get(url.get_backend_name())
     if open_read_only is None:
@@ -44,8 +49,14 @@ def run_query(warehouse_url: str, schema: str | None, view_or_sql: str) -> pl.Da
             f"{url.get_backend_name()}: use its own client"
         )
     with explained(url), open_read_only(url, schema) as connection:
-        sql = _as_sql(connection, schema, view_or_sql.strip())
-        _forbid_writing(connection)
+        yield lambda view_or_sql: _answer(connection, schema, view_or_sql.strip())
+
+
+def _answer(connection: sa.Connection, schema: str | None, view_or_sql: str) -> pl.DataFrame:
+    if not view_or_sql:
+        raise UsageError("the query is empty: expected a view or table by its name, or one query in SQL")
+    sql = _as_sql(connection, schema, view_or_sql)
+    with _only_reading(connection):
         return _fetch(connection, sql)
 
 
@@ -67,6 +78,7 @@ def _open_sqlite(url: sa.URL, _schema: str | None) -> Iterator[sa.Connection]:
     )
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA query_only = ON")
+        connection.exec_driver_sql("BEGIN")  # sqlite3 begins none for SELECT
         yield connection
 
 
@@ -94,13 +106,18 @@ def _as_sql(connection: sa.Connection, schema: str | None, view_or_sql: str) -> 
     return str(rows.compile(dialect=connection.dialect))
 
 
-def _forbid_writing(connection: sa.Connection) -> None:
+@contextmanager
+def _only_reading(connection: sa.Connection) -> Iterator[None]:
     """SQLite's read-only mode still lets ATTACH and VACUUM INTO make other files: allow reading alone."""
     driver = connection.connection.driver_connection
-    if isinstance(driver, sqlite3.Connection):
-        driver.set_authorizer(
-            lambda action, *_details: sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY
-        )
+    if not isinstance(driver, sqlite3.Connection):
+        yield
+        return
+    driver.set_authorizer(lambda action, *_details: sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY)
+    try:
+        yield
+    finally:
+        driver.set_authorizer(None)
 
 
 def _fetch(connection: sa.Connection, sql: str) -> pl.DataFrame:

@@ -41,7 +41,7 @@ def main() -> None:
             "warehouse": {"url": url}, "lake": {"uri": f"{folder}/lake"}, "source": {"uri": "nowhere"},
         })  # fmt: skip
         began = time.perf_counter()
-        _fill(Warehouse(url), options.mentions, options.days)
+        fill(Warehouse(url), options.mentions, options.days)
         print(
             f"filled with {options.mentions:,} mentions of {options.days} days in {time.perf_counter() - began:.0f} s"
         )
@@ -61,7 +61,7 @@ def _seconds(url: str, view: str) -> float:
     return time.perf_counter() - began
 
 
-def _fill(warehouse: Warehouse, mentions: int, days: int) -> None:
+def fill(warehouse: Warehouse, mentions: int, days: int) -> None:
     random, reviews = np.random.default_rng(0), mentions // _A_REVIEW
     texts = random.integers(0, reviews // 2 or 1, reviews)
     coverage = pl.DataFrame({"review": np.arange(reviews), "text": texts}).select(

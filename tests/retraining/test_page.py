@@ -26,7 +26,7 @@ from tests.tiny import tiny
 NASTY = "<script>alert(1)</script>|\x1b[31m\u202e\n`*_&\"'"
 VOID = {"meta", "img"}
 TAGS = {
-    *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "img", "mark"),
+    *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "div", "figure", "img", "mark"),
     *("table", "thead", "tbody", "tr", "th", "td"),
 }
 CURVE = [{"loss": 2.0, "epoch": 0.5}, {"eval_strict_f1": 0.5, "eval_one_strict_f1": 0.5, "epoch": 1.0}]

@@ -44,6 +44,10 @@ def texts() -> dict[str, pl.Expr]:
     }
 
 
+def coverage_periods(tables: Tables) -> pl.DataFrame:
+    return in_periods(tables, "review_coverage").group_by(PERIOD).agg(**texts())
+
+
 def corrected_counts(tables: Tables) -> pl.DataFrame:
     counts = in_periods(tables, "mentions").group_by(KEY).agg(
         mention_count=pl.len().cast(pl.Int64), probability_mass=pl.col("confidence").sum(), **texts(),

@@ -139,6 +139,7 @@ EXPECTED: dict[str, Callable[[Tables], pl.DataFrame]] = {
     "model_quality": model_quality,
     "rejections": rejections,
     "coverage_daily": coverage_daily,
+    "coverage_periods": figures.coverage_periods,
     "drift": drift,
 }
 
