@@ -10,7 +10,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ecner.nightly.copies import COPIED, PERIODS_COPIED
 from ecner.resources import asset
+from ecner.storage.query import run_query
+from tests.questions import as_shown, ask_copies, ask_warehouse, read_questions
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -90,6 +93,31 @@ def run(command: str, folder: Path) -> str:
 def test_a_command_does_what_it_says(command: str, folder: Path) -> None:
     printed = run(command, folder)
     assert printed.strip() or "--output" in command, "it printed nothing"
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a night has read the shipped sample."""
+    place = tmp_path_factory.mktemp("sample")
+    run("ecner extract", place)
+    return place
+
+
+def test_the_ten_questions_have_these_answers(sample: Path) -> None:
+    questions = read_questions(README)
+    assert len(questions) == 10
+    for question in questions:
+        found = ask_warehouse(f"sqlite:///{sample}/ecner-data/sample.db", question)
+        assert as_shown(found) == question.shown, question.text
+        assert as_shown(ask_copies(README, sample, question)) == question.shown, question.text
+
+
+def test_the_copies_open_as_they_are(sample: Path) -> None:
+    for table in (*COPIED, *PERIODS_COPIED):
+        rows = run_query(f"sqlite:///{sample}/ecner-data/sample.db", None, table)
+        copied = pl.scan_parquet(f"{sample}/ecner-data/lake/sample/{table}/").collect()
+        assert set(copied.columns) == set(rows.columns)
+        assert len(copied) == len(rows) > 0
 
 
 def test_the_first_block_is_the_two_commands() -> None:

@@ -1,10 +1,11 @@
-"""Copies of the tables in the lake, a Parquet file a day, for analysts who have no way into the warehouse.
+"""Copies of the tables in the lake, a Parquet file a day, week or month, for analysts who cannot reach the warehouse.
 
 The transaction in the warehouse is the truth: it marks the days that it touches in ``stale_copies``, copies follow
 after the commit, and what a killed run has left to do, the next one does.
 """
 
 import uuid
+from collections.abc import Iterable, Mapping
 from datetime import date
 from itertools import chain
 
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 from ecner.config import Settings
 from ecner.errors import RunError
 from ecner.lake import Lake
+from ecner.nightly.periods import Period, moved_by
 from ecner.schema import TABLES
 from ecner.storage.lease import Lease
 from ecner.storage.transaction import Reader
@@ -22,7 +24,9 @@ from ecner.storage.warehouse import Warehouse
 
 TABLES_FOLDER, SAMPLE_FOLDER = "tables", "sample"
 _OWNER = "warehouse.id"
+_LAYOUT = b" 2"  # of the copies: those of another one are made anew
 COPIED = ("mentions", "review_coverage", "entity_daily", "entity_pairs_daily")
+PERIODS_COPIED = ("entity_periods", "pair_periods", "entity_movements")
 _BY = "review_date"
 
 
@@ -32,9 +36,10 @@ def copies_folder(settings: Settings) -> str:
 
 
 def write_copies(warehouse: Warehouse, lake: Lake, folder: str, lease: Lease) -> None:
-    """Brings the copies up to date, in folders as other programs expect them: tables/TABLE/review_date=DAY/.
+    """Brings the copies up to date, in folders as other programs expect them.
 
-    A lake that has none of this warehouse, as it is new or somebody removed them, gets those of all days.
+    Those are tables/TABLE/review_date=DAY/ and tables/TABLE/period=week/period_start=DAY/. A lake that has none of this
+    warehouse, as it is new or somebody removed them, gets those of all days.
 
     Args:
         warehouse: the truth.
@@ -53,19 +58,32 @@ def write_copies(warehouse: Warehouse, lake: Lake, folder: str, lease: Lease) ->
             transaction.append_missing("stale_copies", pl.DataFrame({_BY: sorted(_all_days(transaction))}))
     with warehouse.connect() as reader:
         stale = reader.read("stale_copies", order_by=[_BY])[_BY]
+    periods = _of_last_days(stale)
     for day in stale:
         lease.check()
         with warehouse.connect() as reader:
             for table in COPIED:
-                _copy(reader, lake, f"{folder}/{table}/{_BY}={day}", table, day)
+                _copy(reader, lake, folder, table, {_BY: day})
+            for period in periods.get(day, ()):
+                for table in PERIODS_COPIED:
+                    _copy(reader, lake, folder, table, {"period": period.kind, "period_start": period.start})
         _clear_mark(warehouse, lease, day)
+
+
+def _of_last_days(stale: Iterable[date]) -> Mapping[date, list[Period]]:
+    """The periods that stale days have moved, each under the last of them: it is copied before all marks are gone."""
+    last = {period: day for day in sorted(stale) for period in moved_by([day])}
+    days: dict[date, list[Period]] = {}
+    for period, day in last.items():
+        days.setdefault(day, []).append(period)
+    return days
 
 
 def _make_own(warehouse: Warehouse, lake: Lake, folder: str) -> None:
     """Removes the copies of another warehouse that was given the same lake: they would mix with these unseen."""
     with warehouse.begin() as transaction:
         transaction.append_missing("warehouse_facts", pl.DataFrame({"name": ["id"], "value": [uuid.uuid4().hex]}))
-        own = transaction.read("warehouse_facts", where={"name": "id"})["value"].item().encode()
+        own = transaction.read("warehouse_facts", where={"name": "id"})["value"].item().encode() + _LAYOUT
     name = f"{folder}/{_OWNER}"
     if not lake.exists(name) or lake.read_bytes(name) != own:
         lake.remove(folder)
@@ -91,16 +109,17 @@ def _all_days(reader: Reader) -> set[date]:
     return days
 
 
-def _copy(reader: Reader, lake: Lake, folder: str, table: str, day: date) -> None:
-    """Writes a table's rows of a day in the order of its key, or removes the copy of a day that has none."""
-    columns = [column for column in TABLES[table].polars_schema if column != _BY]  # the folder tells it
-    key = [column for column in TABLES[table].key if column != _BY]
-    pages = (page for page in reader.stream(table, columns=columns, where={_BY: day}, order_by=key) if len(page))
+def _copy(reader: Reader, lake: Lake, folder: str, table: str, part: Mapping[str, object]) -> None:
+    """Writes a part of a table's rows in the order of its key, or removes the copy of one that has none."""
+    columns = [column for column in TABLES[table].polars_schema if column not in part]  # folders tell the others
+    key = [column for column in TABLES[table].key if column not in part]
+    place = "/".join([folder, table, *(f"{column}={value}" for column, value in part.items())])
+    pages = (page for page in reader.stream(table, columns=columns, where=part, order_by=key) if len(page))
     first = next(pages, None)
     if first is None:
-        lake.remove(folder)
+        lake.remove(place)
         return
-    with lake.new_file(f"{folder}/part-0.parquet") as path:
+    with lake.new_file(f"{place}/part-0.parquet") as path:
         schema = _arrow(first).schema
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             for page in chain([first], pages):

@@ -48,3 +48,8 @@ class Period(NamedTuple):
 def periods_of(days: Iterable[date]) -> set[Period]:
     """The weeks and months of some days."""
     return {period for day in days for period in Period.of(day)}
+
+
+def moved_by(days: Iterable[date]) -> set[Period]:
+    """The weeks and months of some days, and those after them, which are compared with them."""
+    return {moved for touched in periods_of(days) for moved in (touched, touched.next)}

@@ -10,7 +10,7 @@ from ecner.nightly.clusters import add_cluster
 from ecner.nightly.estimates import corrected_counts, read_quality
 from ecner.nightly.lift import lifts
 from ecner.nightly.movement import COUNTS, Read, movements
-from ecner.nightly.periods import DAY, Period, periods_of
+from ecner.nightly.periods import DAY, Period, moved_by, periods_of
 from ecner.storage.transaction import Reader, Transaction
 
 ALL_VERSIONS = "*"
@@ -34,7 +34,7 @@ def recompute(transaction: Transaction, days: set[date], evaluated_on: Sequence[
     transaction.append_missing("calendar", calendar(changed))
     transaction.append_missing("stale_copies", changed.to_frame())
     bridges = transaction.read("model_bridge")
-    for period in sorted({moved for touched in periods_of(days) for moved in (touched, touched.next)}):
+    for period in sorted(moved_by(days)):
         _move(transaction, period, bridges)
 
 

@@ -42,7 +42,7 @@ def _headlines(figures: Figures, scope: Scope) -> Table:
         judged = figures["judged"].filter(pl.col("period") == kind)
         if not judged.is_empty():
             counts = dict(judged.group_by("movement").agg(pl.col("entity_count").sum()).iter_rows())
-            told = f"{counts.get('fall', 0):,} falls; {sum(counts.values()):,} names compared with the {kind} before"
+            told = f"falls: {counts.get('fall', 0):,}; of {sum(counts.values()):,} names, against the {kind} before"
             rows.append((f"rises, {kind}", f"{counts.get('rise', 0):,}", told))
     rises = figures["movements"].filter(pl.col("movement") == "rise").to_dicts()[:1]
     rows += [("surest rise", row["canonical"], f"{times(row)}, {row['period']}") for row in rises]

@@ -8,7 +8,7 @@ import pytest
 from ecner.config import SourceSettings, WarehouseSettings
 from ecner.errors import LeaseError
 from ecner.nightly import copies
-from ecner.nightly.copies import COPIED, copies_folder
+from ecner.nightly.copies import COPIED, PERIODS_COPIED, copies_folder
 from ecner.storage.lease import Lease
 from tests.nightly.copied import assert_copied
 from tests.nightly.house import House
@@ -57,14 +57,15 @@ def test_what_a_stopped_run_left_is_mended_by_the_next(house, source, tmp_path, 
     assert_copied(house)
 
 
-def test_a_run_that_is_overtaken_while_it_copies_leaves_the_day_to_the_next(house, source, tmp_path, monkeypatch):
+@pytest.mark.parametrize("last", [COPIED[-1], PERIODS_COPIED[-1]])
+def test_a_run_that_is_overtaken_while_it_copies_leaves_the_day_to_the_next(house, source, monkeypatch, last):
     """What it had read of the day may be older than what the other run has written meanwhile."""
     copy, done = copies._copy, []
 
-    def overtaken(reader, lake, folder, table, day):
-        copy(reader, lake, folder, table, day)
-        if not done and table == COPIED[-1]:
-            done.append(day)
+    def overtaken(reader, lake, folder, table, part):
+        copy(reader, lake, folder, table, part)
+        if not done and table == last:
+            done.append(house.read("stale_copies")["review_date"].min())
             with house.warehouse.begin() as transaction:  # as after a long silence
                 transaction.update("leases", {}, {"holder": "another", "token": 99, "process": None})
                 transaction.delete("stale_copies", "review_date", house.read("stale_copies")["review_date"])
@@ -74,6 +75,15 @@ def test_a_run_that_is_overtaken_while_it_copies_leaves_the_day_to_the_next(hous
         with pytest.raises(LeaseError):
             house.night(source)
     assert house.read("stale_copies")["review_date"].to_list() == done
+
+
+def test_copies_of_an_earlier_layout_are_made_anew(house, source):
+    house.night(source)
+    owner = house.folder / "lake/tables/warehouse.id"
+    owner.write_bytes(owner.read_bytes().split()[0])
+    shutil.rmtree(house.folder / "lake/tables/entity_periods")
+    house.night(source)
+    assert_copied(house)
 
 
 def test_copies_of_two_warehouses_in_one_lake_never_mix(house, source, tmp_path):
