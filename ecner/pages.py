@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 
 from ecner.resources import asset
 
-_NUMBER = re.compile(r"×?[+-]?[\d.,]+%?( \[.*\])?")
+_NUMBER = re.compile(r"(over )?[+-]?[\d.,]+%?( to [\d.,]+)?( \[.*\])?")
+_LONG_CELL = 30  # characters that are to stay on one line
 _LONG = "long"
 
 
@@ -149,10 +150,11 @@ def _tile(row: Sequence[Cell]) -> str:
 
 
 def _class(column: Sequence[Cell]) -> str:
-    """Of a column's cells: numbers stand to the right."""
+    """Of a column's cells: numbers stand to the right, text is wrapped."""
     told = [cell for cell in column if cell]
-    are_numbers = bool(told) and all(isinstance(cell, str) and _NUMBER.fullmatch(cell) for cell in told)
-    return ' class="number"' if are_numbers else ""
+    if told and all(isinstance(cell, str) and _NUMBER.fullmatch(cell) for cell in told):
+        return ' class="number"'
+    return ' class="text"' if any(len(cell) > _LONG_CELL for cell in told) else ""
 
 
 def _cell(cell: Cell, of: str) -> str:

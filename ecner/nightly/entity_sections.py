@@ -108,7 +108,7 @@ def _movements(rows: pl.DataFrame, note: str) -> Table:
 
 def _new(figures: Figures, scope: Scope) -> Iterator[Block]:
     rows = figures["new_entities"]
-    since = f"First read of from {max(scope.first, scope.week.start)} to {scope.last}"
+    since = f"Names first read from {max(scope.first, scope.week.start)} to {scope.last}"
     if rows.is_empty():
         yield f"{since}: none (view new_entities)."
         return

@@ -62,18 +62,21 @@ def read_figures(address: Address, first: date | None, last: date | None) -> Fig
 
 
 def _scope(ask: Ask, first: date | None, last: date | None) -> Scope | None:
-    newest = _day(ask, f"day <= '{last or date.max}' order by day desc")
+    newest = _day(ask, f"review_date <= '{last or date.max}' order by review_date desc")
     if newest is None or (first and newest < first):
         return None
-    oldest = _day(ask, f"day >= '{first or _earlier(newest, _DAYS - 1)}' order by day") or newest
+    since = first or _earlier(newest, _DAYS - 1)
+    oldest = _day(ask, f"review_date >= '{since}' order by review_date") or newest
     settled = _earlier(newest, _SETTLED)
+    week = f"'{max(oldest, _earlier(settled, _SETTLED))}' and '{settled}'"
     # where no day of the week before was read, the last one has to do
-    near = f"day between '{max(oldest, _earlier(settled, _SETTLED))}' and '{settled}' order by day desc"
-    return Scope(oldest, newest, *Period.of(_day(ask, near) or newest))
+    told = _day(ask, f"review_date between {week} order by review_date desc") or newest
+    return Scope(oldest, newest, *Period.of(told))
 
 
 def _day(ask: Ask, which: str) -> date | None:
-    found = ask(f"select day from coverage_daily where {which} limit 1")["day"]
+    """Of the table, by its index: the view would count all days for it."""
+    found = ask(f"select review_date from review_coverage where {which} limit 1")["review_date"]
     return None if found.is_empty() else found[0]
 
 

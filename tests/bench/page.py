@@ -1,4 +1,4 @@
-"""Open the report of a warehouse in headless Chromium, as a telephone and a desk have it, light and dark.
+"""Open the report of a warehouse in headless Chromium, as a telephone and a desk have it, light and dark, and on paper.
 
     python -m tests.bench.page FOLDER [--warehouse URL] [--mentions 20000] [--browser FILE]
 
@@ -76,6 +76,9 @@ def _looked_at(window: Page, folder: Path, name: str) -> Iterator[str]:
     window.on("request", lambda request: heard.append(f"request: {request.url}") if request.url != address else None)
     window.goto(address)
     window.screenshot(path=folder / f"{name}.png", full_page=True)
+    window.emulate_media(media="print")
+    window.screenshot(path=folder / f"{name}-print.png", full_page=True)
+    window.emulate_media(media="screen")
     wide = window.evaluate("document.documentElement.scrollWidth")
     if wide > window.viewport_size["width"]:
         yield f"the page is {wide} px wide"

@@ -21,7 +21,7 @@ for (const figure of document.querySelectorAll("figure.long")) {
       const isNumber = rows[0]?.cells[column].className === "number";
       const falls = head.ariaSort ? head.ariaSort === "ascending" : isNumber;
       const value = (row) => row.cells[column].textContent;
-      const number = (row) => parseFloat(value(row).replaceAll(",", "").replace("×", ""));
+      const number = (row) => parseFloat(value(row).replaceAll(",", "").replace("over ", ""));
       const order = isNumber ? (a, b) => number(a) - number(b) : (a, b) => value(a).localeCompare(value(b), "zh");
       for (const other of heads) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", falls ? "descending" : "ascending");
