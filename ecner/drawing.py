@@ -43,7 +43,7 @@ def colour(field: str, names: Sequence[str]) -> alt.Color:
     return alt.Color(f"{field}:N", scale=scale, legend=alt.Legend(title=None, orient="top"))
 
 
-def to_svg(chart: alt.LayerChart | alt.Chart | alt.VConcatChart) -> str:
+def to_svg(chart: alt.TopLevelMixin) -> str:
     """The picture, drawn here."""
     axis = {"labelColor": INK, "titleColor": INK, "gridColor": GRID, "domainColor": INK, "tickColor": INK}
     config = {

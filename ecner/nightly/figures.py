@@ -84,7 +84,7 @@ def _earlier(day: date, days: int) -> date:
     return date.fromordinal(max(day.toordinal() - days, date.min.toordinal()))
 
 
-_OF_RUNS: Mapping[str, str] = {
+_OF_RUNS: dict[str, str] = {
     "run_history": "select * from run_history order by started_at desc limit 20",
     "rejections": "select * from rejections order by started_at desc, review_count desc, reason limit 50",
     "drift": "select * from drift where drifted = 1 order by finished_at desc, entity_type, metric limit 20",
@@ -95,7 +95,7 @@ _OF_RUNS: Mapping[str, str] = {
 }
 
 
-def _of_days(scope: Scope) -> Mapping[str, str]:
+def _of_days(scope: Scope) -> dict[str, str]:
     return {
         "coverage_periods": f"select * from coverage_periods where {_either(scope)} order by period",
         "coverage_daily": f"""
@@ -105,7 +105,7 @@ def _of_days(scope: Scope) -> Mapping[str, str]:
     }
 
 
-def _of_entities(scope: Scope) -> Mapping[str, str]:
+def _of_entities(scope: Scope) -> dict[str, str]:
     """Each says how much of it there is at most: the page has to stay small."""
     most = "coalesce(corrected_count, mention_count) desc, mention_count desc, canonical"
     surest = "coalesce(q_value, 2), coalesce(p_value, 2), canonical"

@@ -127,7 +127,8 @@ def days(rows: pl.DataFrame) -> str:
     reviews, clusters = "reviews", "near copies counted once"
     colours = {reviews: _GREY, clusters: _BLUE}
     values = rows.select(pl.col("day").cast(pl.String), "review_count", "cluster_count").to_dicts()
-    width = max(2.0, 0.7 * _WIDE_PLOT / (((rows["day"].max() - rows["day"].min()).days if len(rows) else 0) + 1))
+    spread = rows["day"].to_list()
+    width = max(2.0, 0.7 * _WIDE_PLOT / ((max(spread) - min(spread)).days + 1))
     base = alt.Chart(data(values)).encode(
         x=alt.X("day:T", title=None, scale=alt.Scale(type="utc", padding=width), axis=_days([])),
         color=_coloured("kind", colours),
@@ -179,7 +180,7 @@ def _whole() -> alt.Axis:
 def _days(ticks: Sequence[date]) -> alt.Axis:
     """Month and day; at these, or where there is room."""
     at = [alt.DateTime(year=day.year, month=day.month, date=day.day, utc=True) for day in ticks]
-    return alt.Axis(format="%m-%d", labelOverlap=True, grid=False, tickCount=6, **({"values": at} if at else {}))
+    return alt.Axis(format="%m-%d", labelOverlap=True, grid=False, tickCount=6, values=at or alt.Undefined)
 
 
 def _coloured(field: str, colours: Mapping[str, str]) -> alt.Color:

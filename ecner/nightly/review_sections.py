@@ -60,7 +60,7 @@ def _read_in(period: Period, row: Row) -> Sequence[str]:
 
 def _read(figures: Figures, scope: Scope) -> Iterator[Block]:
     rows = figures["coverage_daily"]
-    note = f"Days from {rows['day'].min()} to {scope.last}. View coverage_daily."
+    note = f"Days from {rows['day'][-1]} to {scope.last}. View coverage_daily."
     yield Picture(pictures.days(rows), "Reviews, day by day", note)
     cells = [
         (
