@@ -9,6 +9,8 @@ from tests.commands import ROOT
 # Each was looked at: what is formatted in is a number, a name that SQLAlchemy has quoted, a digest of ours, or the
 # user's own SELECT, which one cursor takes and whose transaction only reads.
 JUDGED = {"leave_them_to_us", "create_views", "_drop", "insert", "_try_query"}
+# Of the report: days, as dates write themselves, and our own names of views, periods and types.
+JUDGED_FIGURES = {"_day", "_of_days", "_of_entities", "_ranked"}
 _RUNS_SQL = {"text", "exec_driver_sql", "execute", "scalar", "copy", "literal_column", "DDL", "executescript"}
 _BEGINS = ("select", "insert", "update ", "delete", "drop", "create", "alter", "copy ", "pragma", "grant", "with ")
 
@@ -45,6 +47,8 @@ def test_sql_is_formatted_nowhere_else():
         name for path in (ROOT / "ecner/storage").glob("*.py") for name in formatted_sql(ast.parse(path.read_text()))
     }
     assert found == JUDGED
+    figures = (ROOT / "ecner/nightly/figures.py").read_text("utf-8")
+    assert {*formatted_sql(ast.parse(figures))} == JUDGED_FIGURES
     for path in (*ROOT.glob("ecner/**/*.py"), *ROOT.glob("flows/*.py")):
         assert path.parent.name == "storage" or "sqlalchemy" not in path.read_text("utf-8"), path
     assert not [
