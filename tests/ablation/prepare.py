@@ -14,48 +14,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
-import torch
-from torch import Tensor, nn
 
 from ecner.data.corpus import write_corpus
-from ecner.data.leaks import leaks
 from ecner.data.rows import LabelledText
 from ecner.inference.reader import Reader
 from ecner.model.checkpoint import Checkpoint
-from ecner.model.crf import CRF
-from ecner.model.tagger import Tagger, TaggerOutput
 from ecner.retraining.reading import read_texts
-from ecner.training.augment import renamed, spliced
-from ecner.training.pretrain import pretrain
+from tests.ablation.augment import renamed, spliced
 from tests.ablation.command import PLANS
 from tests.ablation.data import Sets
+from tests.ablation.ensemble import Ensemble
+from tests.ablation.leaks import leaks
 from tests.ablation.plan import Plan
+from tests.ablation.pretrain import pretrain
 
 _LAYERS, _EPOCHS = 6, 3
 _NAMES = ("HPPX", "XH")
-
-
-class Ensemble(nn.Module):
-    """Taggers of one tag set read as one: their emissions and transitions are averaged.
-
-    A path's score is then the mean of its scores, so that its probability is their normalised geometric mean.
-    """
-
-    def __init__(self, taggers: Sequence[Tagger]) -> None:
-        super().__init__()
-        if len({tagger.config.tag_set for tagger in taggers}) != 1:
-            raise ValueError("taggers of an ensemble need one tag set")
-        self.taggers = nn.ModuleList(taggers)
-        self.config = taggers[0].config
-        tags = self.config.tag_set
-        self.crf = CRF(legal_start=tags.legal_start, legal_end=tags.legal_end, legal_transitions=tags.legal_transitions)
-        with torch.no_grad():
-            for name, parameter in self.crf.named_parameters():
-                parameter.copy_(torch.stack([t.crf.get_parameter(name) for t in taggers]).mean(0))
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TaggerOutput:
-        """Mean emissions. *Shape:* (B, T) to (B, T, K)."""
-        return TaggerOutput(logits=torch.stack([t(input_ids, attention_mask).logits for t in self.taggers]).mean(0))
 
 
 def kept_rows(sets: Sets) -> list[LabelledText]:

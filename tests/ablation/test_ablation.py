@@ -20,8 +20,8 @@ from tests.ablation import __main__ as command
 from tests.ablation import cell, table
 from tests.ablation.command import PLANS, Inputs
 from tests.ablation.data import LABELS, Sets, added_rows
+from tests.ablation.ensemble import Ensemble
 from tests.ablation.plan import Plan
-from tests.ablation.prepare import Ensemble
 from tests.model.test_checkpoint import TEXTS, bert_folder
 from tests.tiny import CHARACTERS, tiny
 
