@@ -1,12 +1,15 @@
 """Several taggers read as one: the teachers of a model that is trained on what they find."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from ecner.model.checkpoint import Checkpoint
 from ecner.model.crf import CRF
 from ecner.model.tagger import Tagger, TaggerOutput
+from ecner.model.vocabulary import Vocabulary
 
 
 class Ensemble(nn.Module):
@@ -26,6 +29,14 @@ class Ensemble(nn.Module):
         with torch.no_grad():
             for name, parameter in self.crf.named_parameters():
                 parameter.copy_(torch.stack([t.crf.get_parameter(name) for t in taggers]).mean(0))
+
+    @classmethod
+    def load(cls, folders: Sequence[Path]) -> tuple["Ensemble", Vocabulary]:
+        """The models of some folders, and what they all read by."""
+        checkpoints = [Checkpoint.load(folder) for folder in folders]
+        if any(c.vocabulary != checkpoints[0].vocabulary for c in checkpoints):
+            raise SystemExit("the teachers have different vocabularies: they cannot read as one")
+        return cls([checkpoint.tagger for checkpoint in checkpoints]), checkpoints[0].vocabulary
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TaggerOutput:
         """Mean emissions. *Shape:* (B, T) to (B, T, K)."""
