@@ -124,11 +124,15 @@ class TaggerTrainer(Trainer):
         return float(settings.encoder_lr * settings.layer_decay**below_top)
 
     def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **options: Any
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor | Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The tagger's loss; with consistency, the mean of two passes and how far their dropout makes them differ."""
         if not self.settings.consistency:
-            return super().compute_loss(model, inputs, return_outputs, **options)
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         first, second = model(**inputs), model(**inputs)
         apart = divergence(first.logits, second.logits, inputs["attention_mask"].bool())
         loss = (first.loss + second.loss) / 2 + self.settings.consistency * apart
