@@ -21,12 +21,17 @@ def mean(models: Sequence[Checkpoint]) -> Checkpoint:
         ValueError: models of different sizes or tags.
     """
     first = models[0]
-    if any(model.tagger.config.to_dict() != first.tagger.config.to_dict() for model in models):
+    if any(_shape(model) != _shape(first) for model in models):
         raise ValueError("the models differ in more than their weights")
     with torch.no_grad():
         for name, parameter in first.tagger.named_parameters():
             parameter.copy_(torch.stack([model.tagger.get_parameter(name) for model in models]).mean(0))
     return first
+
+
+def _shape(model: Checkpoint) -> tuple[object, ...]:
+    sizes = {name: parameter.shape for name, parameter in model.tagger.named_parameters()}
+    return model.tagger.config.tag_set, model.vocabulary, sizes
 
 
 def main() -> None:
