@@ -17,7 +17,7 @@ from ecner.retraining.reading import ALL, ModelReading, read_texts
 BINS = 10
 _LEAST = 1e-12  # a certain mention has no log-odds
 _STEPS = 60
-_ENOUGH = 100
+_ENOUGH = 50
 _CHUNK = 100  # resamples held at a time
 
 
@@ -66,7 +66,7 @@ def fit_temperature(confidence: NDArray[np.float64], is_right: NDArray[np.bool_]
 def fit_temperatures(gold: Sequence[Sequence[Span]], reading: ModelReading) -> dict[str, float]:
     """The temperature of each label that was found, from a reading at temperature 1 of texts not trained on.
 
-    A label found fewer than 100 times gets that of all mentions together.
+    A label found fewer than 50 times gets that of all mentions together.
     """
     labels, confidence, is_right = _judged(gold, reading)
     chosen = {label: labels == label for label in sorted(set(labels.tolist()))}

@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -123,13 +123,20 @@ class TaggerTrainer(Trainer):
         below_top = layers - 1 - int(layer[1]) if layer else layers  # embeddings lie under all layers
         return float(settings.encoder_lr * settings.layer_decay**below_top)
 
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *arguments: Any, **options: Any) -> Any:
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor | Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
         """The tagger's loss; with consistency, the mean of two passes and how far their dropout makes them differ."""
         if not self.settings.consistency:
-            return super().compute_loss(model, inputs, *arguments, **options)
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         first, second = model(**inputs), model(**inputs)
         apart = divergence(first.logits, second.logits, inputs["attention_mask"].bool())
-        return (first.loss + second.loss) / 2 + self.settings.consistency * apart
+        loss = (first.loss + second.loss) / 2 + self.settings.consistency * apart
+        return (loss, first) if return_outputs else loss
 
     def training_step(self, model: nn.Module, inputs: dict[str, Tensor], *arguments: Any, **options: Any) -> Tensor:
         """The Trainer's step; where adversarial, with a second one on the embeddings that hurt most."""
@@ -189,6 +196,7 @@ def train(
     dev: Mapping[str, Sequence[LabelledText]],
     output: Path,
     adapters: PeftModel | None = None,
+    trainer_class: Callable[..., TaggerTrainer] = TaggerTrainer,
 ) -> Trained:
     """Trains in place and leaves the tagger at its best epoch; a training that was killed goes on where it was.
 
@@ -199,7 +207,7 @@ def train(
     args = _arguments(settings, output, is_judged=bool(dev))
     if args.should_save:
         remove_unfinished(output)
-    trainer = TaggerTrainer(checkpoint, settings, train=train, dev=dev, args=args, adapters=adapters)
+    trainer = trainer_class(checkpoint, settings, train=train, dev=dev, args=args, adapters=adapters)
     trainer.accelerator.wait_for_everyone()
     newest = get_last_checkpoint(str(output))  # type: ignore[no-untyped-call]
     with trained_attention(checkpoint.tagger):

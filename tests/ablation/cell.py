@@ -6,7 +6,8 @@ python -m tests.ablation.cell PLAN SHARED FOLDER --variant NAME --seed N
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from ecner.config import load_settings
@@ -19,9 +20,12 @@ from ecner.metrics import Counts, score, split_seen
 from ecner.model.checkpoint import STORED, Checkpoint
 from ecner.model.lora import add_lora
 from ecner.training.start import starting_point
-from ecner.training.trainer import train
+from ecner.training.trainer import TaggerTrainer, train
 from tests.ablation.command import Inputs, parser
 from tests.ablation.data import Sets, added_rows
+from tests.ablation.distil import Distiller
+from tests.ablation.ensemble import Ensemble
+from tests.ablation.plan import Variant
 
 SCORE, TRAINED, HELD = "score.json", "trained", "held.jsonl"
 
@@ -32,18 +36,15 @@ def run_cell(inputs: Inputs, variant_name: str, seed: int, folder: Path) -> None
         return
     sets, variant = Sets.read(inputs.shared), inputs.plan.variant(variant_name)
     folder.mkdir(parents=True, exist_ok=True)
-    rows: Sequence[LabelledText] = sets.train
-    if (fold := inputs.plan.held(seed)) is not None:
-        rows, held = sets.fold(fold, inputs.plan.folds)
-        write_corpus(folder / HELD, held, "jsonl")
+    rows = _rows(inputs, sets, variant, seed, folder / HELD)
     settings = variant.train_settings(seed=seed, base=inputs.encoders[variant.encoder])
     start = starting_point(settings, sets.tag_set)
     lora = None
     if settings.method == "lora":
         lora = add_lora(start.checkpoint.tagger, settings.lora, new=start.new)
+    trainer = _trainer(inputs, variant.teachers)
     began = time.perf_counter()
-    added = added_rows(sets, variant.added, inputs.added)
-    train(start.checkpoint, settings, train=[*rows, *added], dev={}, output=folder, adapters=lora)
+    train(start.checkpoint, settings, train=rows, dev={}, output=folder, adapters=lora, trainer_class=trainer)
     seconds = time.perf_counter() - began
     checkpoint = start.checkpoint
     if lora is not None:
@@ -59,6 +60,25 @@ def run_cell(inputs: Inputs, variant_name: str, seed: int, folder: Path) -> None
     write_whole(folder / SCORE, (json.dumps(found, indent=1) + "\n").encode())
     for left in folder.glob("checkpoint-*"):
         shutil.rmtree(left)
+
+
+def _rows(inputs: Inputs, sets: Sets, variant: Variant, seed: int, held_out: Path) -> list[LabelledText]:
+    """What the cell is trained on; what its fold leaves out is written to a file."""
+    chosen = {row for name in variant.splits for row in getattr(sets, name)}
+    rows: Sequence[LabelledText] = sets.train
+    if (fold := inputs.plan.held(seed)) is not None:
+        rows, held = sets.fold(fold, inputs.plan.folds)
+        write_corpus(held_out, held, "jsonl")
+    return [row for row in rows if row in chosen] + added_rows(sets, variant.added, inputs.added)
+
+
+def _trainer(inputs: Inputs, teachers: Sequence[str]) -> Callable[..., TaggerTrainer]:
+    if not teachers:
+        return TaggerTrainer
+    if unknown := sorted(set(teachers) - set(inputs.teachers)):
+        raise SystemExit(f"name the teacher(s) {', '.join(unknown)} with --teacher NAME=FOLDER")
+    ensemble, _ = Ensemble.load([inputs.teachers[name] for name in teachers])
+    return partial(Distiller, ensemble=ensemble)
 
 
 def scores(checkpoint: Checkpoint, sets: Sets) -> dict[str, dict[str, dict[str, float]]]:

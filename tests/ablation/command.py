@@ -17,13 +17,14 @@ class Inputs:
     shared: Path
     encoders: dict[str, Path]
     added: dict[str, Path]
+    teachers: dict[str, Path]
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Inputs":
         """From parsed arguments."""
         plain = {"plain": options.shared / "models/e5-small-zh-char"}
         plan = Plan.read(PLANS / f"{options.plan}.yaml")
-        return cls(plan, options.shared, plain | dict(options.encoder), dict(options.added))
+        return cls(plan, options.shared, plain | dict(options.encoder), dict(options.added), dict(options.teacher))
 
 
 def parser(about: str | None) -> argparse.ArgumentParser:
@@ -34,12 +35,13 @@ def parser(about: str | None) -> argparse.ArgumentParser:
     made.add_argument("folder", type=Path, help="where cells are kept")
     made.add_argument("--encoder", type=_named, action="append", default=[], metavar="NAME=FOLDER")
     made.add_argument("--added", type=_named, action="append", default=[], metavar="NAME=FILE")
+    made.add_argument("--teacher", type=_named, action="append", default=[], metavar="NAME=FOLDER")
     return made
 
 
 def arguments(options: argparse.Namespace) -> list[str]:
     """The same arguments for another process."""
-    pairs = [("--encoder", options.encoder), ("--added", options.added)]
+    pairs = [("--encoder", options.encoder), ("--added", options.added), ("--teacher", options.teacher)]
     named = [part for option, given in pairs for name, path in given for part in (option, f"{name}={path}")]
     return [options.plan, str(options.shared), *named]
 

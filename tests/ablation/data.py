@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from ecner.data.corpus import read_corpus
-from ecner.data.leaks import leaks
 from ecner.data.rows import LabelledText
 from ecner.labels import TagSet
+from tests.ablation.leaks import leaks
 
 LABELS = ("HCCX", "HPPX", "MISC", "XH")
 _SPLIT = 20_261_123

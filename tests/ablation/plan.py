@@ -11,22 +11,24 @@ from ecner.config import TrainSettings
 from ecner.resources import resource
 from ecner.training.start import SHAPE, is_tagger
 
-_OWN_KEYS = {"encoder", "added"}
+_OWN_KEYS = {"encoder", "splits", "added", "teachers"}
 _NOT_OF_A_CELL = {"promote", "patience"}  # nothing is promoted, and no dev text is looked at before the end
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the table: settings over those of the plan, its encoder, and the rows added to the train split.
+    """One row of the table: settings over those of the plan, its encoder, the train splits and the rows added to them.
 
-    ``encoder`` and ``added`` are names; the command says which folder and files they stand for. A tagger in place of an
-    encoder is trained further.
+    ``encoder``, ``added`` and ``teachers`` are names; the command says which folders and files they stand for. A tagger
+    in place of an encoder is trained further; what teachers make of each text is learned beside its labels.
     """
 
     name: str
     settings: Mapping[str, Any]
     encoder: str
+    splits: tuple[str, ...]
     added: tuple[str, ...]
+    teachers: tuple[str, ...]
 
     def train_settings(self, *, seed: int, base: Path) -> TrainSettings:
         """The settings of one cell; a base that is a tagger already has its sizes."""
@@ -60,7 +62,9 @@ class Plan:
                 name=name,
                 settings={**shared, **{k: v for k, v in own.items() if k not in _OWN_KEYS}},
                 encoder=own.get("encoder", values.get("encoder", "plain")),
+                splits=tuple(own.get("splits", ("titles", "reviews"))),
                 added=tuple(own.get("added", values.get("added", ()))),
+                teachers=tuple(own.get("teachers", ())),
             )
             for name, own in values["variants"].items()
         )

@@ -3,10 +3,11 @@
     python -m tests.ablation.prepare encoder ../shared OUT_FOLDER
     python -m tests.ablation.prepare renamed ../shared OUT_FILE
     python -m tests.ablation.prepare labelled ../shared OUT_FILE --teacher FOLDER --teacher FOLDER ...
+    python -m tests.ablation.prepare spliced ../shared OUT_FILE --teacher FOLDER --teacher FOLDER ...
 
 No text of either dev set, nor one that contains such a text, gets into any of them; no row is made from those that the
-plan of the release holds out. Unlabelled rows are labelled by the teachers together, and kept where they are sure of
-every mention.
+plan of the release holds out. Unlabelled reviews, and titles spliced from two of train, are labelled by the teachers
+together, and kept where they are sure of every mention.
 """
 
 import argparse
@@ -14,48 +15,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
-import torch
-from torch import Tensor, nn
 
 from ecner.data.corpus import write_corpus
-from ecner.data.leaks import leaks
 from ecner.data.rows import LabelledText
 from ecner.inference.reader import Reader
 from ecner.model.checkpoint import Checkpoint
-from ecner.model.crf import CRF
-from ecner.model.tagger import Tagger, TaggerOutput
 from ecner.retraining.reading import read_texts
-from ecner.training.augment import renamed, spliced
-from ecner.training.pretrain import pretrain
+from tests.ablation.augment import renamed, spliced
 from tests.ablation.command import PLANS
 from tests.ablation.data import Sets
+from tests.ablation.ensemble import Ensemble
+from tests.ablation.leaks import leaks
 from tests.ablation.plan import Plan
+from tests.ablation.pretrain import pretrain
 
 _LAYERS, _EPOCHS = 6, 3
 _NAMES = ("HPPX", "XH")
-
-
-class Ensemble(nn.Module):
-    """Taggers of one tag set read as one: their emissions and transitions are averaged.
-
-    A path's score is then the mean of its scores, so that its probability is their normalised geometric mean.
-    """
-
-    def __init__(self, taggers: Sequence[Tagger]) -> None:
-        super().__init__()
-        if len({tagger.config.tag_set for tagger in taggers}) != 1:
-            raise ValueError("taggers of an ensemble need one tag set")
-        self.taggers = nn.ModuleList(taggers)
-        self.config = taggers[0].config
-        tags = self.config.tag_set
-        self.crf = CRF(legal_start=tags.legal_start, legal_end=tags.legal_end, legal_transitions=tags.legal_transitions)
-        with torch.no_grad():
-            for name, parameter in self.crf.named_parameters():
-                parameter.copy_(torch.stack([t.crf.get_parameter(name) for t in taggers]).mean(0))
-
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TaggerOutput:
-        """Mean emissions. *Shape:* (B, T) to (B, T, K)."""
-        return TaggerOutput(logits=torch.stack([t(input_ids, attention_mask).logits for t in self.taggers]).mean(0))
 
 
 def kept_rows(sets: Sets) -> list[LabelledText]:
@@ -72,25 +47,26 @@ def unlabelled(shared: Path, sets: Sets) -> list[str]:
     return _clean(texts, sets)
 
 
+def splices(sets: Sets, *, seed: int) -> list[str]:
+    """Titles spliced from those of train."""
+    is_title = set(sets.titles)
+    titles = [row for row in kept_rows(sets) if row in is_title]
+    return [row.text for row in sets.admitted(spliced(titles, seed=seed))]
+
+
 def label(
-    shared: Path, sets: Sets, teachers: Sequence[Path], *, least: float, dtype: str, seed: int
+    texts: Sequence[str], sets: Sets, teachers: Sequence[Path], *, least: float, dtype: str
 ) -> list[LabelledText]:
-    """Unlabelled reviews, and titles spliced from those of train, with the mentions that the teachers find together.
+    """The texts that nobody has labelled, with the mentions that the teachers find together.
 
     Only rows without a mention under ``least`` are kept: what is left out is noise that would be learned.
     """
     known = {row.text for row in sets.train}
-    is_title = set(sets.titles)
-    titles = [row for row in kept_rows(sets) if row in is_title]
-    splices = [row.text for row in sets.admitted(spliced(titles, seed=seed))]
-    texts = [text for text in unlabelled(shared, sets) + splices if text not in known]
-    checkpoints = [Checkpoint.load(folder) for folder in teachers]
-    if any(c.vocabulary != checkpoints[0].vocabulary for c in checkpoints):
-        raise SystemExit("the teachers have different vocabularies: they cannot read as one")
-    ensemble = Ensemble([checkpoint.tagger for checkpoint in checkpoints])
-    reader = Reader(Checkpoint(ensemble, checkpoints[0].vocabulary), dtype=dtype)  # type: ignore[arg-type] # reads like a tagger
-    found = read_texts(reader, texts, {})
-    rows = zip(texts, found.spans, found.confidences, strict=True)
+    new = [text for text in texts if text not in known]
+    ensemble, vocabulary = Ensemble.load(teachers)
+    reader = Reader(Checkpoint(ensemble, vocabulary), dtype=dtype)  # type: ignore[arg-type] # reads like a tagger
+    found = read_texts(reader, new, {})
+    rows = zip(new, found.spans, found.confidences, strict=True)
     return [LabelledText(text, tuple(spans)) for text, spans, sure in rows if min(sure, default=1.0) >= least]
 
 
@@ -101,7 +77,7 @@ def _clean(texts: Sequence[str], sets: Sets) -> list[str]:
 def main() -> None:
     """One step."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("step", choices=["encoder", "renamed", "labelled"])
+    options.add_argument("step", choices=["encoder", "renamed", "labelled", "spliced"])
     options.add_argument("shared", type=Path)
     options.add_argument("out", type=Path)
     options.add_argument("--teacher", type=Path, action="append", default=[])
@@ -118,7 +94,9 @@ def main() -> None:
     if given.step == "renamed":
         rows = sets.admitted(renamed(kept_rows(sets), _NAMES, seed=given.seed))
     else:
-        rows = label(given.shared, sets, given.teacher, least=given.least, dtype=given.dtype, seed=given.seed)
+        is_spliced = given.step == "spliced"
+        texts = splices(sets, seed=given.seed) if is_spliced else unlabelled(given.shared, sets)
+        rows = label(texts, sets, given.teacher, least=given.least, dtype=given.dtype)
     if bad := write_corpus(given.out, rows, "jsonl"):
         raise SystemExit(f"{len(bad)} rows cannot be written, such as {bad[0]}")
     print(f"{len(rows):,} rows, {sum(len(row.spans) for row in rows):,} mentions")

@@ -1,6 +1,7 @@
 """Plans are read, folds and added rows leak nothing, a figure beyond its spread is told, and no cell is done twice."""
 
 import copy
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -20,8 +21,8 @@ from tests.ablation import __main__ as command
 from tests.ablation import cell, table
 from tests.ablation.command import PLANS, Inputs
 from tests.ablation.data import LABELS, Sets, added_rows
+from tests.ablation.ensemble import Ensemble
 from tests.ablation.plan import Plan
-from tests.ablation.prepare import Ensemble
 from tests.model.test_checkpoint import TEXTS, bert_folder
 from tests.tiny import CHARACTERS, tiny
 
@@ -35,7 +36,11 @@ TINY = {
         "method": "full", "architecture": "hybrid", "encoder_layers": 1, "decoder_size": 16, "decoder_layers": 1,
         "decoder_heads": 2, "experts": 2, "experts_per_token": 1, "expert_size": 8, "epochs": 1, "batch_chars": 64,
     },
-    "variants": {"whole": {}, "reviews twice": {"architecture": "bert-crf", "added": ["reviews"], "average": 0.9}},
+    "variants": {
+        "whole": {},
+        "reviews twice": {"architecture": "bert-crf", "added": ["reviews"], "average": 0.9},
+        "taught": {"architecture": "bert-crf", "teachers": ["one", "two"], "splits": ["reviews"], "epochs": 3},
+    },
 }  # fmt: skip
 
 
@@ -89,9 +94,11 @@ def test_every_variant_of_a_plan_is_a_training(path, tmp_path):
 
 
 def test_a_variant_says_only_what_it_changes(plan):
-    whole, twice = plan.variants
+    whole, twice, taught = plan.variants
     assert twice.settings == {**whole.settings, "architecture": "bert-crf", "average": 0.9}
     assert (whole.encoder, whole.added, twice.added) == ("plain", (), ("reviews",))
+    assert (taught.added, taught.teachers, whole.teachers) == ((), ("one", "two"), ())
+    assert (taught.splits, whole.splits) == (("reviews",), ("titles", "reviews"))
     assert plan.variant("whole") is whole
     with pytest.raises(SystemExit, match="tiny has no variant 'half': expected one of"):
         plan.variant("half")
@@ -210,8 +217,37 @@ def test_an_ensembles_path_scores_are_means():
         torch.testing.assert_close(parameter, sum(t.crf.get_parameter(name) for t in taggers) / 2)
 
 
+def inputs_of(plan, shared, **teachers: object):
+    return Inputs(plan, shared, {"plain": shared / "models/e5-small-zh-char"}, {}, teachers)
+
+
+def test_a_taught_cell_learns_from_its_teachers(shared, plan, tmp_path):
+    with pytest.raises(SystemExit, match=r"name the teacher\(s\) two with --teacher NAME=FOLDER"):
+        cell.run_cell(inputs_of(plan, shared, one=tmp_path), "taught", 0, tmp_path / "no")
+    teachers = {name: tmp_path / name for name in ("one", "two")}
+    for seed, folder in enumerate(teachers.values()):
+        tiny(tag_set=SETS.tag_set, seed=seed).save(folder)
+    found = []
+    for variant in (plan.variant("taught"), dataclasses.replace(plan.variant("taught"), name="alone", teachers=())):
+        own = dataclasses.replace(plan, variants=(variant,))
+        cell.run_cell(inputs_of(own, shared, **teachers), variant.name, 0, tmp_path / variant.name)
+        tagger = Checkpoint.load(tmp_path / variant.name / cell.TRAINED).tagger
+        found.append(tagger.encoder_classifier.weight)
+    assert not torch.equal(*found)
+
+
+def test_a_cell_is_trained_on_the_splits_of_its_variant(shared, plan, tmp_path):
+    inputs, held = inputs_of(plan, shared), tmp_path / "held.jsonl"
+    rows, _ = SETS.fold(0, 2)
+    for variant in plan.variants:
+        expected = [row for row in rows if "reviews" in variant.splits and row in SETS.reviews]
+        expected += [row for row in rows if "titles" in variant.splits and row in SETS.titles]
+        found = cell._rows(inputs, SETS, dataclasses.replace(variant, added=()), 0, held)
+        assert sorted(map(hash, found)) == sorted(map(hash, expected))
+
+
 def test_a_cell_is_trained_scored_and_never_done_twice(shared, plan, tmp_path, monkeypatch):
-    inputs = Inputs(plan, shared, {"plain": shared / "models/e5-small-zh-char"}, {})
+    inputs = inputs_of(plan, shared)
     trained = []
 
     def recorded(checkpoint, options, *, train, **given: object):

@@ -28,7 +28,7 @@ from ecner.retraining.mistakes import KINDS, error_classes
 from ecner.retraining.reading import ALL, ModelReading, read_texts
 
 TRAIN = ("data/ecommerce/train.jsonl", "data/reviews_labelled/train.jsonl")
-BASE = "e5-small-zh-char, first 6 layers"
+BASE = "e5-small-zh-char, first 7 layers"
 THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecner.data.leaks import leaks
+from tests.ablation.leaks import leaks
 
 DEV = ["小米手机a1真的很好用，推荐！", "不错不错"]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ecner.data.rows import LabelledText
 from ecner.labels import Span
-from ecner.training.augment import _kind, _made_up, renamed, spliced
+from tests.ablation.augment import _kind, _made_up, renamed, spliced
 from tests.data.strategies import labelled_texts
 
 CHOSEN = ("HPPX", "XH")

@@ -9,9 +9,9 @@ from transformers import AutoModel, AutoTokenizer
 
 from ecner.config import TrainSettings
 from ecner.labels import TagSet
-from ecner.training import pretrain as module
-from ecner.training.pretrain import MaskedCharacters, pretrain
 from ecner.training.start import starting_point
+from tests.ablation import pretrain as module
+from tests.ablation.pretrain import MaskedCharacters, pretrain
 from tests.model.test_checkpoint import bert_folder
 from tests.tiny import LABELS
 
