@@ -331,6 +331,19 @@ TABLES: Mapping[str, Table] = {
             _nullable("evaluated_on"),
             *_text("model_version"),
         ),
+        # The same of each type: all its entities share precision and recall, so their intervals cannot be added up.
+        _table(
+            "type_periods",
+            *_PERIOD,
+            _key("entity_type"),
+            *_int("mention_count", "review_count", "unique_text_count", "cluster_count"),
+            Column("probability_mass", "float"),
+            _nullable("corrected_count", "float"),
+            _nullable("corrected_lower", "float"),
+            _nullable("corrected_upper", "float"),
+            _nullable("evaluated_on"),
+            *_text("model_version"),
+        ),
         _table(
             "pair_periods",
             *_PERIOD,

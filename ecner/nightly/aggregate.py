@@ -1,24 +1,25 @@
 """Counts of a day, a week or a month from mentions, in Polars: added up page by page, and days into longer periods."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import polars as pl
 
 _PAIRS = (("brand", "product"), ("brand", "model_number"))
 MIXED = "mixed"
-ENTITY = ("entity_type", "canonical")
+ENTITY, TYPE = ("entity_type", "canonical"), ("entity_type",)
 PAIR = ("left_type", "left_name", "right_type", "right_name")
-_TEXT = ("text_hash", "cluster")
+_TEXT, _VERSION = ("text_hash", "cluster"), "model_version"
 _ADDED = ("mention_count", "review_count", "confidence", "rating", "rated")
-MENTION_COLUMNS = (*ENTITY, "review_id", "text_hash", "product_id", "confidence", "model_version")
+MENTION_COLUMNS = (*ENTITY, "review_id", "text_hash", "product_id", "confidence", _VERSION)
 _ROWS_HELD = 200_000
 
 
 class PeriodCounts:
-    """Counts of entities and pairs of one period; memory follows the numbers of entities and of their texts."""
+    """Counts of entities, their types and pairs of one period; memory follows the entities and their texts."""
 
     def __init__(self) -> None:
-        self._entities = _Folded(lambda rows: rows.group_by(*ENTITY, "model_version").agg(pl.col(_ADDED).sum()))
+        self._entities = _Folded(lambda rows: rows.group_by(*ENTITY, _VERSION).agg(pl.col(_ADDED).sum()))
+        self._types = _Folded(lambda rows: rows.group_by(*TYPE, _VERSION).agg(pl.col(_ADDED).sum()))
         self._texts = _Folded(lambda rows: rows.unique())
         self._products = _Folded(lambda rows: rows.unique())
         self._pairs = _Folded(lambda rows: rows.group_by(PAIR).agg(pl.col("review_count").sum()))
@@ -26,7 +27,7 @@ class PeriodCounts:
 
     @property
     def _folded(self) -> "tuple[_Folded, ...]":
-        return self._entities, self._texts, self._products, self._pairs, self._pair_texts
+        return self._entities, self._types, self._texts, self._products, self._pairs, self._pair_texts
 
     def add(self, mentions: pl.DataFrame, ratings: pl.DataFrame) -> None:
         """Adds all mentions of some reviews.
@@ -37,7 +38,8 @@ class PeriodCounts:
         """
         pairs = _pairs_of_page(mentions)
         pages = (
-            _of_page(mentions, ratings),
+            _of_page(mentions, ratings, ENTITY),
+            _of_page(mentions, ratings, TYPE),
             mentions.select(*ENTITY, *_TEXT).unique(),
             mentions.select(*ENTITY, "product_id").drop_nulls().unique(),
             pairs.group_by(PAIR).agg(review_count=pl.len()),
@@ -57,9 +59,9 @@ class PeriodCounts:
         """Whether nothing was mentioned."""
         return self._entities.rows is None
 
-    def by_version(self) -> pl.DataFrame:
-        """Mentions of each entity as each model read them: entity_type, canonical, model_version, mention_count."""
-        return self._whole(self._entities).select(*ENTITY, "model_version", "mention_count")
+    def by_version(self, key: Sequence[str] = ENTITY) -> pl.DataFrame:
+        """Mentions of each entity, or type, as each model read them: the key, model_version, mention_count."""
+        return self._whole(self._entities).group_by(*key, _VERSION).agg(pl.col("mention_count").sum())
 
     def entities(self) -> pl.DataFrame:
         """Counts by type and name, in their order.
@@ -67,32 +69,33 @@ class PeriodCounts:
         ``mean_rating`` is over the reviews that mention the entity, each once; ``mean_confidence`` over the mentions,
         whose sum is ``probability_mass``.
         """
-        version, mentions = pl.col("model_version"), pl.col("mention_count")
-        sums = (
-            self._whole(self._entities)
-            .group_by(ENTITY)
-            .agg(
-                pl.col(_ADDED).sum(),
-                model_version=pl.when(version.n_unique() == 1).then(version.first()).otherwise(pl.lit(MIXED)),
-            )
-        )
         products = self._whole(self._products).group_by(ENTITY).agg(product_count=pl.len())
         return (
-            sums.join(_distinct_texts(self._whole(self._texts), ENTITY), on=ENTITY)
+            self._sums(self._entities, ENTITY)
             .join(products, on=ENTITY, how="left")
             .with_columns(
                 pl.col("product_count").fill_null(0),
-                probability_mass=pl.col("confidence"),
-                mean_confidence=pl.col("confidence") / mentions,
+                mean_confidence=pl.col("probability_mass") / pl.col("mention_count"),
                 mean_rating=pl.when(pl.col("rated") > 0).then(pl.col("rating") / pl.col("rated")),
             )
             .sort(ENTITY)
         )
 
+    def types(self) -> pl.DataFrame:
+        """Counts by type: a review or text that mentions several of its entities counts once."""
+        return self._sums(self._types, TYPE).sort(TYPE)
+
     def pairs(self) -> pl.DataFrame:
         """In how many reviews, texts and clusters two entities stand together, the brand on the left."""
         texts = _distinct_texts(self._whole(self._pair_texts), PAIR)
         return self._whole(self._pairs).join(texts, on=PAIR).sort(PAIR)
+
+    def _sums(self, folded: "_Folded", key: Sequence[str]) -> pl.DataFrame:
+        version = pl.col(_VERSION)
+        mixed = pl.when(version.n_unique() == 1).then(version.first()).otherwise(pl.lit(MIXED))
+        sums = self._whole(folded).group_by(key).agg(pl.col(_ADDED).sum(), model_version=mixed)
+        texts = _distinct_texts(self._whole(self._texts), key)
+        return sums.join(texts, on=key).rename({"confidence": "probability_mass"})
 
     @staticmethod
     def _whole(folded: "_Folded") -> pl.DataFrame:
@@ -136,13 +139,13 @@ class _Folded:
         return self._held[0] if self._held else None
 
 
-def _distinct_texts(texts: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:
+def _distinct_texts(texts: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
     counts = {"unique_text_count": pl.col("text_hash").n_unique(), "cluster_count": pl.col("cluster").n_unique()}
     return texts.group_by(key).agg(**{name: count.cast(pl.Int64) for name, count in counts.items()})
 
 
-def _of_page(mentions: pl.DataFrame, ratings: pl.DataFrame) -> pl.DataFrame:
-    key = [*ENTITY, "model_version"]
+def _of_page(mentions: pl.DataFrame, ratings: pl.DataFrame, of: Sequence[str]) -> pl.DataFrame:
+    key = [*of, _VERSION]
     rated = (
         mentions.select(*key, "review_id")
         .unique()

@@ -26,7 +26,7 @@ TABLES_FOLDER, SAMPLE_FOLDER = "tables", "sample"
 _OWNER = "warehouse.id"
 _LAYOUT = b" 2"  # of the copies: those of another one are made anew
 COPIED = ("mentions", "review_coverage", "entity_daily", "entity_pairs_daily")
-PERIODS_COPIED = ("entity_periods", "pair_periods", "entity_movements")
+PERIODS_COPIED = ("entity_periods", "type_periods", "pair_periods", "entity_movements")
 _BY = "review_date"
 
 

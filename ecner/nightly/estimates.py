@@ -65,16 +65,18 @@ def read_quality(reader: Reader, datasets: Sequence[str]) -> pl.DataFrame:
     return first.select(pl.col(name).cast(dtype) for name, dtype in QUALITY.items())
 
 
-def corrected_counts(by_version: pl.DataFrame, quality: pl.DataFrame) -> pl.DataFrame:
+def corrected_counts(by_version: pl.DataFrame, quality: pl.DataFrame, key: Sequence[str] = ENTITY) -> pl.DataFrame:
     """Corrected counts with their intervals (the formula stands at the top of this file).
 
     Args:
-        by_version: entity_type, canonical, model_version, mention_count.
+        by_version: the key, model_version, mention_count.
         quality: the schema QUALITY.
+        key: what is counted, entities or types; a type's interval is not a sum of its entities', whose errors are
+            the same ones.
 
     Returns:
-        entity_type, canonical, corrected_count, corrected_lower, corrected_upper, evaluated_on; all null where a
-        version that read some of the mentions has no figures for the type.
+        The key, corrected_count, corrected_lower, corrected_upper, evaluated_on; all null where a version that read
+        some of the mentions has no figures for the type.
     """
     found, p, r = pl.col("mention_count"), pl.col("precision"), pl.col("recall")
     right = pl.col("gold") * r
@@ -83,10 +85,10 @@ def corrected_counts(by_version: pl.DataFrame, quality: pl.DataFrame) -> pl.Data
     count = found * p / r
     relative = (1 - both) * (1 / found + 1 / predicted)
     parts = by_version.join(quality, on=_VERSION, how="left").select(
-        *ENTITY, "evaluated_on", count=count, variance=count.pow(2) * relative
+        *key, "evaluated_on", count=count, variance=count.pow(2) * relative
     )
     known = pl.col("count").is_not_null().all()
-    sums = parts.group_by(ENTITY).agg(
+    sums = parts.group_by(key).agg(
         corrected_count=pl.when(known).then(pl.col("count").sum()),
         variance=pl.when(known).then(pl.col("variance").sum()),
         evaluated_on=pl.when(known).then(pl.col("evaluated_on").unique().sort().str.join(", ")),

@@ -5,7 +5,7 @@ from datetime import date
 
 import polars as pl
 
-from ecner.nightly.aggregate import MENTION_COLUMNS, PeriodCounts, calendar, whole_reviews
+from ecner.nightly.aggregate import ENTITY, MENTION_COLUMNS, TYPE, PeriodCounts, calendar, whole_reviews
 from ecner.nightly.clusters import add_cluster
 from ecner.nightly.estimates import corrected_counts, read_quality
 from ecner.nightly.lift import lifts
@@ -15,7 +15,7 @@ from ecner.storage.transaction import Reader, Transaction
 
 ALL_VERSIONS = "*"
 _DAILY = ("entity_daily", "entity_pairs_daily")
-_OF_PERIODS = ("entity_periods", "pair_periods", "period_coverage")
+_OF_PERIODS = ("entity_periods", "type_periods", "pair_periods", "period_coverage")
 _TEXT = ("model_version", "text_hash", "cluster")
 
 
@@ -93,8 +93,9 @@ def _write(
     if counts.is_empty:
         return
     entities = counts.entities()
-    corrected = corrected_counts(counts.by_version(), quality)
-    _append(transaction, "entity_periods", period, entities.join(corrected, on=["entity_type", "canonical"]))
+    for table, counted, key in (("entity_periods", entities, ENTITY), ("type_periods", counts.types(), TYPE)):
+        corrected = corrected_counts(counts.by_version(key), quality, key)
+        _append(transaction, table, period, counted.join(corrected, on=key))
     clusters = int(totals.filter(model_version=ALL_VERSIONS)["cluster_count"].item())
     _append(transaction, "pair_periods", period, lifts(counts.pairs(), entities, clusters))
 

@@ -72,7 +72,8 @@ def said(action, alias, canonical, by="ann", entity_type="brand"):
 
 
 def derived(warehouse):
-    tables = ("mentions", "entity_daily", "entity_pairs_daily", "entity_periods", "pair_periods", "entity_movements")
+    daily, periods = ("entity_daily", "entity_pairs_daily"), ("entity_periods", "type_periods", "pair_periods")
+    tables = ("mentions", *daily, *periods, "entity_movements")
     with warehouse.connect() as reader:
         return {name: sorted(map(repr, reader.read(name).rows())) for name in tables}
 

@@ -8,7 +8,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from ecner.nightly import aggregate
-from ecner.nightly.aggregate import PeriodCounts, calendar, whole_reviews
+from ecner.nightly.aggregate import TYPE, PeriodCounts, calendar, whole_reviews
 from ecner.schema import TABLES
 
 DAY = date(2026, 11, 2)
@@ -91,6 +91,14 @@ def test_nothing_said():
     assert not counted(mentions(("a", "brand", "x", {})), NO_RATINGS).is_empty
 
 
+def test_a_type_counts_a_review_with_two_of_its_names_once():
+    rows = [("a", "brand", "x", {}), ("a", "brand", "y", {}), ("b", "brand", "x", {"text_hash": "a2"})]
+    counts = counted(mentions(*rows, ("b", "misc", "z", {"text_hash": "a2"})), NO_RATINGS)
+    names = ("entity_type", "mention_count", "review_count", "unique_text_count", "cluster_count", "probability_mass")
+    assert counts.types().select(names).rows() == [("brand", 3, 2, 2, 1, 1.5), ("misc", 1, 1, 1, 1, 0.5)]
+    assert counts.by_version(TYPE).sort(TYPE).rows() == [("brand", "m", 3), ("misc", "m", 1)]
+
+
 def test_near_copies_of_a_text_are_one_cluster():
     row = daily(*((hash_[0], "brand", "x", {"text_hash": hash_}) for hash_ in ("a1", "a2", "b1")), a=None, b=None)
     assert (row["unique_text_count"], row["cluster_count"]) == (3, 2)
@@ -104,6 +112,7 @@ def test_parts_make_the_counts_of_the_whole():
         parts.absorb(counted(mentions(*(row for row in rows if int(row[0][1:]) in ids)), NO_RATINGS))
     parts.absorb(PeriodCounts())
     assert_frame_equal(parts.entities(), whole.entities())
+    assert_frame_equal(parts.types(), whole.types())
     assert_frame_equal(parts.pairs(), whole.pairs())
     assert_frame_equal(parts.by_version().sort(pl.all()), whole.by_version().sort(pl.all()))
 
@@ -132,6 +141,7 @@ def test_pages_make_the_counts_of_the_whole(size, monkeypatch):
     reviews = pl.DataFrame({"review_id": [f"r{n}" for n in range(11)], "rating": [None, *(n / 3 for n in range(10))]})
     whole, paged = counted(mentions(*rows), reviews), counted(mentions(*rows), reviews, size)
     assert_frame_equal(paged.entities(), whole.entities())
+    assert_frame_equal(paged.types(), whole.types())
     assert_frame_equal(paged.pairs(), whole.pairs())
 
 

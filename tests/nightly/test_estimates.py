@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from scipy.stats import chi2
 
+from ecner.nightly.aggregate import TYPE
 from ecner.nightly.estimates import QUALITY, corrected_counts, read_quality
 from ecner.resources import asset
 
@@ -113,6 +114,31 @@ def test_parts_of_several_models_are_corrected_each_by_its_own_figures():
     assert mixed["evaluated_on"] == "d, e"
     widths = [row["corrected_upper"] - row["corrected_lower"] for row in (mixed, *alone)]
     assert max(widths[1:]) < widths[0] < sum(widths[1:])
+
+
+def test_a_type_s_interval_covers_its_total_where_those_of_its_names_do_not_add_up_to_one():
+    """Ten names share precision and recall: variances that are added as if each had its own come out too small."""
+    true, precision, recall, gold, names = 1_000, 0.8, 0.6, 200, 10
+    random = np.random.default_rng(7)
+    right, predicted = found(random, gold, precision, recall)
+    counts = [found(random, true // names, precision, recall)[1] for _ in range(names)]
+    draws = [(f"draw {i}", "m", r / p, r / gold) for i, (r, p) in enumerate(zip(right, predicted, strict=True))]
+    measured = quality(*(("m", draw, "d", p, r, gold) for draw, _, p, r in draws))
+    drawn = by_version(
+        *((f"draw {i}", str(name), "m", int(n)) for name, row in enumerate(counts) for i, n in enumerate(row) if n)
+    )
+    total = corrected_counts(drawn.group_by(*TYPE, "model_version").agg(pl.col("mention_count").sum()), measured, TYPE)
+    alone = corrected_counts(drawn, measured).group_by(TYPE).agg(
+        pl.col("corrected_count").sum(),
+        spread=((pl.col("corrected_upper") - pl.col("corrected_lower")) / 2).pow(2).sum().sqrt(),
+    )  # fmt: skip
+    both = total.join(alone, on=TYPE)
+    assert both["corrected_count"].to_list() == pytest.approx(both["corrected_count_right"].to_list())
+    covered = both.select(pl.lit(true).is_between("corrected_lower", "corrected_upper").mean()).item()
+    added = both.select((pl.col("corrected_count") - true).abs().le(pl.col("spread")).mean()).item()
+    print(f"total of {names} names: {covered:.1%}, by their intervals as if independent {added:.1%}")
+    assert 0.87 <= covered <= 0.93
+    assert added < 0.8
 
 
 def test_without_figures_for_every_part_nothing_is_said():

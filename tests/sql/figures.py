@@ -49,7 +49,15 @@ def coverage_periods(tables: Tables) -> pl.DataFrame:
 
 
 def corrected_counts(tables: Tables) -> pl.DataFrame:
-    counts = in_periods(tables, "mentions").group_by(KEY).agg(
+    return _corrected(tables, KEY)
+
+
+def type_counts(tables: Tables) -> pl.DataFrame:
+    return _corrected(tables, [*PERIOD, "entity_type"])
+
+
+def _corrected(tables: Tables, key: list[str]) -> pl.DataFrame:
+    counts = in_periods(tables, "mentions").group_by(key).agg(
         mention_count=pl.len().cast(pl.Int64), probability_mass=pl.col("confidence").sum(), **texts(),
         model_version=pl.col("model_version").first(),
     )  # fmt: skip

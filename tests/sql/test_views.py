@@ -128,6 +128,7 @@ EXPECTED: dict[str, Callable[[Tables], pl.DataFrame]] = {
     "link_queue": figures.link_queue,
     "link_history": lambda tables: tables["link_decisions"],
     "corrected_counts": figures.corrected_counts,
+    "type_counts": figures.type_counts,
     "count_agreement": figures.count_agreement,
     "duplicate_clusters": figures.duplicate_clusters,
     "movements": figures.movements,

@@ -82,23 +82,23 @@ def _create_links() -> None:
     )
 
 
+def _corrected() -> list[sa.Column]:
+    names = ("corrected_count", "corrected_lower", "corrected_upper")
+    figures = [_float("probability_mass"), *(_float(name, nullable=True) for name in names)]
+    return [*figures, _text("evaluated_on", nullable=True), _text("model_version")]
+
+
 def _create_periods() -> None:
-    _create_of_period(
-        "entity_periods",
-        ["entity_type", "canonical"],
-        *map(_int, ("mention_count", "review_count", "unique_text_count", "cluster_count", "product_count")),
-        _float("probability_mass"),
-        *(_float(name, nullable=True) for name in ("corrected_count", "corrected_lower", "corrected_upper")),
-        _text("evaluated_on", nullable=True),
-        _text("model_version"),
-    )
+    counts = ("review_count", "unique_text_count", "cluster_count")
+    of_entity = map(_int, ("mention_count", *counts, "product_count"))
+    _create_of_period("entity_periods", ["entity_type", "canonical"], *of_entity, *_corrected())
+    _create_of_period("type_periods", ["entity_type"], *map(_int, ("mention_count", *counts)), *_corrected())
     _create_of_period(
         "pair_periods",
         ["left_type", "left_name", "right_type", "right_name"],
-        *map(_int, ("review_count", "unique_text_count", "cluster_count")),
+        *map(_int, counts),
         *map(_float, ("lift", "lift_lower", "lift_upper")),
     )
-    counts = ("review_count", "unique_text_count", "cluster_count")
     _create_of_period("period_coverage", ["model_version"], *map(_int, counts))
     figures = ("ratio", "ratio_lower", "ratio_upper", "expected_lower", "expected_upper")
     _create_of_period(
