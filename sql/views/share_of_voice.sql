@@ -23,8 +23,9 @@ with said as (
     where entity_type = 'product' and product_id is not null
     group by product_id, canonical
 ),
+-- Grouped for SQLite alone, which would not index it for the join below; cross joins keep the order of that join there.
 categories as (
-    select product_id, canonical as category
+    select product_id, min(canonical) as category
     from (
         select
             product_id,
@@ -33,6 +34,7 @@ categories as (
         from said
     ) as ranked
     where place = 1
+    group by product_id
 ),
 voices as (
     select
@@ -42,11 +44,11 @@ voices as (
         count(distinct m.review_id) as review_count,
         count(distinct m.text_hash) as unique_text_count,
         count(distinct coalesce(k.cluster_id, m.text_hash)) as cluster_count
-    from mentions as m
-    join calendar as c on c.date = m.review_date
-    join categories as p on p.product_id = m.product_id
+    from calendar as c
+    cross join mentions as m
+    cross join categories as p
     left join text_clusters as k on k.text_hash = m.text_hash
-    where m.entity_type = 'brand'
+    where m.review_date = c.date and p.product_id = m.product_id and m.entity_type = 'brand'
     group by c.month_start, p.category, m.canonical
 )
 select
