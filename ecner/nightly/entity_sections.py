@@ -7,7 +7,7 @@ import polars as pl
 
 from ecner.nightly import pictures
 from ecner.nightly.figures import TYPES, Figures, Scope
-from ecner.nightly.wording import corrected, interval, number, when
+from ecner.nightly.wording import COUNTED, counted, interval, number, rested_on, share, when
 from ecner.pages import Block, Picture, Section, Table
 
 _PICTURED = 10  # lines
@@ -24,15 +24,21 @@ _TOGETHER = (
     "Lift: clusters with both, over what would be expected if the two had nothing to do with each other, with a 90% "
     "interval; wholly above 1, they belong together. In one review, however far apart."
 )
+_VOICES = (
+    "Of the clusters of reviews of a category's products, each brand's share among all brands that they mention. A "
+    "product's category is the product that most of its reviews' texts name; reviews without a product are left out."
+)
 
 
 def entity_sections(figures: Figures, scope: Scope) -> Iterator[Section]:
     """The report's middle."""
     for entity_type, plural in TYPES.items():
         yield Section(f"Top {plural}", list(_top(figures, scope, entity_type)))
+    yield Section("Other types", list(_others(figures, scope)))
     yield Section("Rising and falling", list(_moved(figures, scope)))
     yield Section("New", list(_new(figures, scope)))
     yield Section("Written about together", list(_together(figures, scope)))
+    yield Section("Share of voice", list(_voices(figures, scope)))
 
 
 def _top(figures: Figures, scope: Scope, entity_type: str) -> Iterator[Block]:
@@ -50,12 +56,20 @@ def _top(figures: Figures, scope: Scope, entity_type: str) -> Iterator[Block]:
             "Bands: 90% intervals. Dashed: another model took over. The first and last week may lack days."
         )
         yield Picture(pictures.trend(weeks, _breaks(weeks)), f"Mentions of {plural}, week by week", told)
-    head = ("name", "corrected [90%]", "counted", "sum of probabilities", "reviews", "texts", "clusters")
-    of = ("mention_count", "probability_mass", "review_count", "unique_text_count", "cluster_count")
-    cells = [(row["canonical"], corrected(row), *(number(row[name]) for name in of)) for row in rows.to_dicts()]
-    data = ", ".join(sorted({*rows["evaluated_on"].drop_nulls()})) or "no data set, so that nothing could be corrected"
-    rest = f"The {len(rows)} of {rows['places'][0]:,} with most. Precision and recall on: {data}. {_CORRECTED}"
-    yield Table(head, cells, f"{note} {rest}", "long")
+    cells = [(row["canonical"], *counted(row)) for row in rows.to_dicts()]
+    rest = f"The {len(rows)} of {rows['places'][0]:,} with most. {rested_on(rows)} {_CORRECTED}"
+    yield Table(("name", *COUNTED), cells, f"{note} {rest}", "long")
+
+
+def _others(figures: Figures, scope: Scope) -> Iterator[Block]:
+    """Of misc and labels of one's own."""
+    rows = figures["others"]
+    if rows.is_empty():
+        yield f"None in the {when(scope.month, scope)} (view corrected_counts)."
+        return
+    cells = [(row["canonical"], row["entity_type"], *counted(row)) for row in rows.to_dicts()]
+    note = f"{when(scope.month, scope).capitalize()}. View corrected_counts: of each type the 20 with most."
+    yield Table(("name", "type", *COUNTED), cells, f"{note} {rested_on(rows)} {_CORRECTED}", "long")
 
 
 def _breaks(weeks: pl.DataFrame) -> list[date]:
@@ -147,3 +161,20 @@ def _together(figures: Figures, scope: Scope) -> Iterator[Block]:
     ]
     head = ("brand", "with", "type", "clusters", "texts", "reviews", "lift [90%]")
     yield Table(head, cells, f"{note} The {len(rows)} pairs with most clusters. {_TOGETHER}", "long")
+
+
+def _voices(figures: Figures, scope: Scope) -> Iterator[Block]:
+    rows = figures["share_of_voice"]
+    if rows.is_empty():
+        yield f"No product with a category and a brand in the {when(scope.month, scope)} (view share_of_voice)."
+        return
+    of = ("cluster_count", "unique_text_count", "review_count")
+    cells = [
+        (row["category"], row["brand"], share(row["share_of_voice"]), *(number(row[name]) for name in of))
+        for row in rows.to_dicts()
+    ]
+    note = (
+        f"{when(scope.month, scope).capitalize()}. View share_of_voice: of the ten largest categories five brands each."
+    )
+    head = ("category", "brand", "share", "clusters", "texts", "reviews")
+    yield Table(head, cells, f"{note} {_VOICES}", "long")

@@ -13,6 +13,7 @@ from ecner.storage.query import open_queries
 
 TYPES: Mapping[str, str] = {"brand": "brands", "product": "products", "model_number": "model numbers"}
 _TOLD = "entity_type in ({})".format(", ".join(f"'{entity_type}'" for entity_type in TYPES))
+_CATEGORIES, _BRANDS = 10, 5  # of each
 _DAYS = 56  # that a report is of, up to the last one read, where no first day was asked for
 _SETTLED = 6  # days: a week or month that began as long before the last day has a week in it
 Ask = Callable[[str], pl.DataFrame]
@@ -30,7 +31,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class Figures:
-    """Rows of views, by the name of the view; trends are of corrected_counts, judged of movements."""
+    """Rows of views, by the name of the view; trends and others are of corrected_counts, judged of movements."""
 
     scope: Scope | None  # none where no review was read
     rows: Mapping[str, pl.DataFrame]
@@ -101,6 +102,11 @@ def _of_days(scope: Scope) -> dict[str, str]:
         "coverage_daily": f"""
             select * from coverage_daily where day between '{scope.first}' and '{scope.last}' order by day desc limit 92
         """,
+        "duplicate_clusters": f"""
+            select * from duplicate_clusters where last_date between '{scope.first}' and '{scope.last}'
+            order by review_count desc, text_count desc, cluster_id limit 20
+        """,
+        "type_counts": f"select * from type_counts where {_in(scope.month)} order by mention_count desc, entity_type",
         "count_agreement": f"select * from count_agreement where {_in(scope.month)} order by entity_type",
     }
 
@@ -112,10 +118,12 @@ def _of_entities(scope: Scope) -> dict[str, str]:
     widest = "review_count desc, mention_count desc, canonical"
     moved = f"{_either(scope)} and {_TOLD}"
     counted = _ranked("corrected_counts", f"{_in(scope.month)} and {_TOLD}", "entity_type", most)
+    others = _ranked("corrected_counts", f"{_in(scope.month)} and not {_TOLD}", "entity_type", most)
     weeks = f"between '{Period.of(scope.first)[0].start}' and '{scope.last}'"
     new = f"first_date between '{max(scope.first, scope.week.start)}' and '{scope.last}' and {_TOLD}"
     return {
         "corrected_counts": f"{counted} where place <= 50 order by entity_type, place",
+        "others": f"{others} where place <= 20 order by entity_type, place limit 200",
         "trends": f"""
             select c.* from corrected_counts as c join ({counted} where place <= 5) as t
             on t.entity_type = c.entity_type and t.canonical = c.canonical
@@ -136,7 +144,21 @@ def _of_entities(scope: Scope) -> dict[str, str]:
             select * from co_mentions where {_in(scope.month)}
             order by cluster_count desc, lift_lower desc, brand, other_type, other limit 100
         """,
+        "share_of_voice": _of_categories(scope.month),
     }
+
+
+def _of_categories(month: Period) -> str:
+    """The brands most written about in the categories with most clusters."""
+    place = "row_number() over (partition by category order by cluster_count desc, brand) as place"
+    whole = "sum(cluster_count) over (partition by category) as whole"
+    ranked = f"select *, {place}, {whole} from share_of_voice where month_start = '{month.start}'"
+    return f"""
+        select * from (
+            select *, dense_rank() over (order by whole desc, category) as category_place from ({ranked}) as ranked
+        ) as counted
+        where category_place <= {_CATEGORIES} and place <= {_BRANDS} order by category_place, place
+    """
 
 
 def _ranked(view: str, where: str, per: str, order: str) -> str:

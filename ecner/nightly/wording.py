@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import polars as pl
+
 from ecner.nightly.figures import Scope
 from ecner.nightly.periods import Period
 
@@ -29,6 +31,21 @@ def corrected(row: Row) -> str:
     if row["corrected_count"] is None:
         return number(row["mention_count"])
     return f"{row['corrected_count']:,.1f} [{row['corrected_lower']:,.1f}, {row['corrected_upper']:,.1f}]"
+
+
+COUNTED = ("corrected [90%]", "counted", "sum of probabilities", "reviews", "texts", "clusters")
+
+
+def counted(row: Row) -> tuple[str, ...]:
+    """Cells under the head COUNTED, of a row of corrected_counts or type_counts."""
+    names = ("mention_count", "probability_mass", "review_count", "unique_text_count", "cluster_count")
+    return corrected(row), *(number(row[name]) for name in names)
+
+
+def rested_on(rows: pl.DataFrame) -> str:
+    """The labelled data sets that corrected counts are by."""
+    data = ", ".join(sorted({*rows["evaluated_on"].drop_nulls()})) or "no data set, so that nothing could be corrected"
+    return f"Precision and recall on: {data}."
 
 
 def times(row: Row) -> str:

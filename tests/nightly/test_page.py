@@ -95,6 +95,21 @@ def figure(words):
     return float(words.split(" ")[0].replace(",", ""))
 
 
+def assert_corrected(row, of):
+    """The cells of a row of corrected_counts or type_counts."""
+    if of["corrected_count"] is None:
+        assert row["corrected [90%]"] == str(of["mention_count"])
+    else:
+        ends = re.fullmatch(r"\S+ \[(\S+), (\S+)\]", row["corrected [90%]"])
+        assert near(row["corrected [90%]"], of["corrected_count"])
+        assert near(ends[1], of["corrected_lower"])
+        assert near(ends[2], of["corrected_upper"])
+    names = {"counted": "mention_count", "reviews": "review_count", "texts": "unique_text_count",
+             "clusters": "cluster_count"}  # fmt: skip
+    assert {name: row[name] for name in names} == {name: str(of[column]) for name, column in names.items()}
+    assert near(row["sum of probabilities"], of["probability_mass"])
+
+
 def near(words, value, digits=1):
     return words == "" if value is None else figure(words) == pytest.approx(value, abs=0.5 * 10**-digits + 1e-9)
 
@@ -103,7 +118,7 @@ def near(words, value, digits=1):
 def test_its_figures_are_those_of_the_views(place, seed):
     """The random night ends on 2024-03-09, so that of its weeks that of 02-26, and of its months March is told of."""
     page = Parsed(make(place, night(seed)))
-    view = {name: run_query(*place, name) for name in ("corrected_counts", "movements", "co_mentions", "new_entities")}
+    view = {name: run_query(*place, name) for name in ("corrected_counts", "movements", "co_mentions")}
     month = pl.col("period").eq("month") & pl.col("period_start").eq(date(2024, 3, 1))
     week = pl.col("period").eq("week") & pl.col("period_start").eq(date(2024, 2, 26))
     for entity_type, plural in TYPES.items():
@@ -112,18 +127,13 @@ def test_its_figures_are_those_of_the_views(place, seed):
         assert {row["name"] for row in rows} == set(told["canonical"])
         corrected = [figure(row["corrected [90%]"]) for row in rows]
         assert corrected == sorted(corrected, reverse=True)
-        for row, of in ((row, told.filter(canonical=row["name"]).row(0, named=True)) for row in rows):
-            if of["corrected_count"] is None:
-                assert row["corrected [90%]"] == str(of["mention_count"])
-            else:
-                ends = re.fullmatch(r"\S+ \[(\S+), (\S+)\]", row["corrected [90%]"])
-                assert near(row["corrected [90%]"], of["corrected_count"])
-                assert near(ends[1], of["corrected_lower"])
-                assert near(ends[2], of["corrected_upper"])
-            names = {"counted": "mention_count", "reviews": "review_count", "texts": "unique_text_count",
-                     "clusters": "cluster_count"}  # fmt: skip
-            assert {name: row[name] for name in names} == {name: str(of[column]) for name, column in names.items()}
-            assert near(row["sum of probabilities"], of["probability_mass"])
+        for row in rows:
+            assert_corrected(row, told.filter(canonical=row["name"]).row(0, named=True))
+    told = view["corrected_counts"].filter(month, ~pl.col("entity_type").is_in(list(TYPES)))
+    rows = page.table("Other types", ["name", "type"])
+    assert {(row["name"], row["type"]) for row in rows} == set(told.select("canonical", "entity_type").rows())
+    for row in rows:
+        assert_corrected(row, told.filter(canonical=row["name"], entity_type=row["type"]).row(0, named=True))
     told = view["movements"].filter(month | week, pl.col("entity_type").is_in(list(TYPES)))
     rows = page.table("Rising and falling", ["name", "type", "period"])
     key = ("canonical", "entity_type", "period", "movement")
@@ -146,6 +156,35 @@ def test_its_figures_are_those_of_the_views(place, seed):
         of = told.filter(brand=row["brand"], other=row["with"], other_type=row["type"]).row(0, named=True)
         assert (row["clusters"], row["reviews"]) == (str(of["cluster_count"]), str(of["review_count"]))
         assert near(row["lift [90%]"], of["lift"])
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_totals_voices_and_copies_are_those_of_the_views(place, seed):
+    page, march = Parsed(make(place, night(seed))), date(2024, 3, 1)
+    totals = run_query(*place, "type_counts").filter(period="month", period_start=march)
+    rows = page.table("In short", ["type", "corrected [90%]"])
+    assert {row["type"] for row in rows} == set(totals["entity_type"]) > set(TYPES)
+    tiles = " ".join(page.sections["In short"]["told"])
+    for row in rows:
+        of = totals.filter(entity_type=row["type"]).row(0, named=True)
+        assert_corrected(row, of)
+        if row["type"] in TYPES and of["corrected_count"] is not None:
+            lower, upper = (f"{of[f'corrected_{end}']:,.0f}" for end in ("lower", "upper"))
+            assert f"{of['corrected_count']:,.0f} corrected [{lower}, {upper}]; {of['mention_count']} counted" in tiles
+    voices = run_query(*place, "share_of_voice").filter(month_start=march)
+    whole = pl.col("cluster_count").sum().over("category")
+    order = [whole, "category", "cluster_count", "brand"]
+    told = voices.sort(order, descending=[True, False, True, False]).group_by("category", maintain_order=True).head(5)
+    expected = [(row["category"], row["brand"], f"{row['share_of_voice']:.1%}") for row in told.to_dicts()]
+    rows = page.table("Share of voice", ["category", "brand"])
+    assert [(row["category"], row["brand"], row["share"]) for row in rows] == expected
+    copies = run_query(*place, "duplicate_clusters").sort(
+        ["review_count", "text_count", "cluster_id"], descending=[True, True, False]
+    )
+    expected = copies.head(20).select("cluster_id", "review_count", "text_count", "product_count", "last_date")
+    rows = page.table("What was read", ["cluster", "reviews"])
+    names = ("cluster", "reviews", "texts", "products", "last day")
+    assert [tuple(row[name] for name in names) for row in rows] == [tuple(map(str, row)) for row in expected.rows()]
 
 
 def test_what_was_read_and_what_ran(sqlite):
