@@ -26,6 +26,7 @@ ELSEWHERE = (
     "python -m tests.bench.scale REVIEWS_FOLDER",
     "python -m tests.ablation small SHARED_FOLDER WORK_FOLDER",  # tests/ablation
     "python -m tests.release.speed REVISION",
+    "python -m tests.release.make SHARED_FOLDER WORK_FOLDER",
     "python -m tests.soak.storm",
     "python -m tests.soak.prefect_storm",
     "ecner forget REVIEW_ID",  # tests/test_cli.py
