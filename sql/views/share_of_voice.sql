@@ -24,7 +24,8 @@ with said as (
     group by product_id, canonical
 ),
 categories as (
-    select product_id, canonical as category
+    -- grouped, though it has a row a product already: SQLite then looks brands up in it, and not mentions for each product
+    select product_id, min(canonical) as category
     from (
         select
             product_id,
@@ -33,6 +34,7 @@ categories as (
         from said
     ) as ranked
     where place = 1
+    group by product_id
 ),
 voices as (
     select
