@@ -68,7 +68,7 @@ def read_quality(reader: Reader, datasets: Sequence[str]) -> pl.DataFrame:
 
 
 def restated(transaction: Transaction, quality: pl.DataFrame) -> list[str]:
-    """Versions that have other figures (schema QUALITY) than their counts were corrected by; keeps the new ones in mind.
+    """Versions with other figures (schema QUALITY) than their counts were corrected by; keeps the new ones in mind.
 
     A retrain evaluates the champion anew: without this, days counted before and after it would part as if the market
     had moved.
@@ -77,10 +77,8 @@ def restated(transaction: Transaction, quality: pl.DataFrame) -> list[str]:
         version: hashlib.sha256(quality.filter(model_version=version).sort("entity_type").write_json().encode())
         for version in transaction.read("model_versions", columns=["version"])["version"]
     }
-    given = {_FACT + version: digest.hexdigest() for version, digest in digests.items()}
-    new = pl.DataFrame(
-        {"name": [*given], "value": [*given.values()]}, schema=dict.fromkeys(("name", "value"), pl.String)
-    )
+    facts = [{"name": _FACT + version, "value": digest.hexdigest()} for version, digest in digests.items()]
+    new = pl.DataFrame(facts, schema=dict.fromkeys(("name", "value"), pl.String))
     changed = new.join(transaction.read("warehouse_facts"), on=["name", "value"], how="anti")
     transaction.delete("warehouse_facts", "name", changed["name"])
     transaction.append("warehouse_facts", changed)

@@ -270,7 +270,7 @@ def test_counts_are_corrected_anew_where_a_model_was_evaluated_anew(house, sourc
                 "value": value,
                 "support": 100,
             }
-            for metric, value in figures.items()
+            for name, value in figures.items()
             for kind in house.read("entity_daily")["entity_type"].unique()
         ]
         with house.warehouse.begin() as transaction:
