@@ -382,7 +382,7 @@ def test_a_threshold_of_a_type_that_the_model_does_not_find(house, source):
 
 @pytest.mark.parametrize("broken", ["page", "lease"])
 def test_a_night_stands_without_its_page(house, source, monkeypatch, broken):
-    def fail(*_):
+    def fail(*_: object) -> None:
         raise ValueError("no chart\nat all")
 
     night = house.prepare(source)
