@@ -265,7 +265,7 @@ def test_counts_are_corrected_anew_where_a_model_was_evaluated_anew(house, sourc
             {
                 "version": version,
                 "dataset": "all",
-                "metric": metric,
+                "metric": name,
                 "entity_type": kind,
                 "value": value,
                 "support": 100,
