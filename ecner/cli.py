@@ -94,7 +94,7 @@ def extract(
         if settings.run.runner != "local":
             typer.echo(f"run.runner is {settings.run.runner}, for python -m flows.extract: this reads here", err=True)
         night = prepare(settings, make_selection(first, last, full=full))
-        typer.echo(night.page(run_night(night, progress=_progress)).to_text())
+        typer.echo(run_night(night, progress=_progress, page=True).to_text())
 
 
 @app.command()

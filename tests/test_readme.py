@@ -29,6 +29,7 @@ ELSEWHERE = (
     "python -m tests.bench.scale REVIEWS_FOLDER",
     "python -m tests.ablation small SHARED_FOLDER WORK_FOLDER",  # tests/ablation
     "python -m tests.release.speed REVISION",
+    "python -m tests.release.make SHARED_FOLDER WORK_FOLDER",
     "python -m tests.bench.duplicates REVIEWS_FOLDER",
     "python -m tests.bench.linking LABELLED_FILES",
     "python -m tests.bench.relink",

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from ecner.data.reviews import is_text
 
 TIMES = ("created_at", "updated_at", "watermark")
-FIRST, LAST = datetime(1, 1, 15), datetime(9999, 12, 15)  # noqa: DTZ001 - local dates and their weeks stay in range
+FIRST, LAST = datetime(1, 2, 15), datetime(9999, 11, 15)  # noqa: DTZ001 - local dates and the months beside them stay in range
 
 
 def decode(name: str, array: pa.Array) -> tuple[pa.Array, list[str | None]]:

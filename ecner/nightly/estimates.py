@@ -23,17 +23,19 @@ It takes mentions as independent of each other and the labelled texts as typical
 one name always and another never, the type's recall is right for neither.
 """
 
+import hashlib
 from collections.abc import Sequence
 
 import polars as pl
 from scipy.stats import norm
 
 from ecner.nightly.aggregate import ENTITY
-from ecner.storage.transaction import Reader
+from ecner.storage.transaction import Reader, Transaction
 
 CONFIDENCE = 0.9
 _PRECISION, _RECALL = "strict_precision", "strict_recall"
 _VERSION = ["model_version", "entity_type"]
+_FACT = "figures of "  # and a version: a row of warehouse_facts
 QUALITY = pl.Schema(
     {
         "model_version": pl.String(),
@@ -63,6 +65,24 @@ def read_quality(reader: Reader, datasets: Sequence[str]) -> pl.DataFrame:
     place = pl.col("evaluated_on").replace_strict({name: i for i, name in enumerate(datasets)}, return_dtype=pl.Int64)
     first = ranked.sort(place).unique(_VERSION, keep="first", maintain_order=True)
     return first.select(pl.col(name).cast(dtype) for name, dtype in QUALITY.items())
+
+
+def restated(transaction: Transaction, quality: pl.DataFrame) -> list[str]:
+    """Versions with other figures (schema QUALITY) than their counts were corrected by; keeps the new ones in mind.
+
+    A retrain evaluates the champion anew: without this, days counted before and after it would part as if the market
+    had moved.
+    """
+    digests = {
+        version: hashlib.sha256(quality.filter(model_version=version).sort("entity_type").write_json().encode())
+        for version in transaction.read("model_versions", columns=["version"])["version"]
+    }
+    facts = [{"name": _FACT + version, "value": digest.hexdigest()} for version, digest in digests.items()]
+    new = pl.DataFrame(facts, schema=dict.fromkeys(("name", "value"), pl.String))
+    changed = new.join(transaction.read("warehouse_facts"), on=["name", "value"], how="anti")
+    transaction.delete("warehouse_facts", "name", changed["name"])
+    transaction.append("warehouse_facts", changed)
+    return changed["name"].str.strip_prefix(_FACT).to_list()
 
 
 def corrected_counts(by_version: pl.DataFrame, quality: pl.DataFrame, key: Sequence[str] = ENTITY) -> pl.DataFrame:

@@ -125,7 +125,7 @@ def _expected(counts: pl.DataFrame, read: tuple[Read, Read], bridges: pl.DataFra
     limits = _ratio_interval(joined["new_count"].to_numpy(), joined["old_count"].to_numpy(), _BRIDGE_ERROR)
     later, earlier = (_share(part, new, old) for part in read)
     # with both models in both periods the expected ratio rises or falls with the bridge's
-    with np.errstate(invalid="ignore"):  # two that have no limit say nothing
+    with np.errstate(invalid="ignore", divide="ignore"):  # two that have no limit, or are 0, say nothing
         ends = np.stack([_mixture(later, limit) / _mixture(earlier, limit) for limit in limits])
     return pl.DataFrame(dict(zip(_EXPECTED, (ends.min(axis=0), ends.max(axis=0)), strict=True)))
 

@@ -1,5 +1,6 @@
 """The report that people read: one HTML file on the reviews of some days, each of its figures out of a view."""
 
+from collections.abc import Callable
 from datetime import date
 
 from ecner.config import Address, Settings
@@ -29,10 +30,17 @@ def make_page(address: Address, first: date | None = None, last: date | None = N
     return to_html(f"{_TITLE}, {scope.first} to {scope.last}", [*of_reviews, *run_sections(figures)])
 
 
-def write_page(settings: Settings) -> str:
-    """Puts the page of the last weeks into the lake, over the one that was there; returns where it is."""
+def write_page(settings: Settings, check: Callable[[], None]) -> str:
+    """Puts the page of the last weeks into the lake, over the one that was there; returns where it is.
+
+    Args:
+        settings: of the run.
+        check: raises where the lease was lost, so that what was forgotten since does not come back.
+    """
     lake = Lake.open(settings.lake)
-    return lake.place(lake.write_bytes(_name(settings), make_page(settings.warehouse_at).encode()))
+    page = make_page(settings.warehouse_at).encode()
+    check()
+    return lake.place(lake.write_bytes(_name(settings), page))
 
 
 def remove_page(settings: Settings) -> None:

@@ -14,7 +14,7 @@ from ecner.nightly.decisions import read_links
 from ecner.nightly.drift import Sample, drift_metrics
 from ecner.nightly.extract import READINGS, SPAN
 from ecner.nightly.plan import Plan
-from ecner.nightly.recompute import recompute
+from ecner.nightly.recompute import days_restated, recompute
 from ecner.nightly.rules import Rules
 from ecner.nightly.tombstones import DELETED, bury, lift
 from ecner.schema import TABLES
@@ -63,7 +63,8 @@ def publish(
         # before the days are computed anew, while they hold what earlier runs have seen
         figures = drift_metrics(transaction, plan.run_id, sample, drift, names_changed=anew)
         transaction.append("drift_metrics", figures)
-        recompute(transaction, days | merged, rules.model.evaluated_on)
+        days |= merged | days_restated(transaction, rules.model.evaluated_on)
+        recompute(transaction, days, rules.model.evaluated_on)
         _close(transaction, lake, plan, rules, mentions)
 
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from ecner.nightly.aggregate import ENTITY, MENTION_COLUMNS, TYPE, PeriodCounts, calendar, whole_reviews
 from ecner.nightly.clusters import add_cluster
-from ecner.nightly.estimates import corrected_counts, read_quality
+from ecner.nightly.estimates import corrected_counts, read_quality, restated
 from ecner.nightly.lift import lifts
 from ecner.nightly.movement import COUNTS, Read, movements
 from ecner.nightly.periods import DAY, Period, moved_by, periods_of
@@ -36,6 +36,13 @@ def recompute(transaction: Transaction, days: set[date], evaluated_on: Sequence[
     bridges = transaction.read("model_bridge")
     for period in sorted(moved_by(days)):
         _move(transaction, period, bridges)
+
+
+def days_restated(transaction: Transaction, evaluated_on: Sequence[str]) -> set[date]:
+    """Days of reviews read by a model that has been evaluated anew: their counts are to be corrected by that."""
+    versions = restated(transaction, read_quality(transaction, evaluated_on))
+    parts = (transaction.distinct("review_coverage", ["review_date"], where={"model_version": v}) for v in versions)
+    return {day for part in parts for day in part["review_date"]}
 
 
 def _count(transaction: Transaction, days: set[date], evaluated_on: Sequence[str]) -> None:

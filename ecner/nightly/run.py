@@ -93,8 +93,14 @@ class Night:
         return retried(lambda: make_report(self.settings, self.warehouse, plan, extracted, self.watch.seconds))
 
     def page(self, report: Report) -> Report:
-        """Stage 5: the page that people read, in the lake; the report then names it. No lease is needed for it."""
-        return replace(report, page=retried(lambda: write_page(self.settings)))
+        """Stage 5: the page that people read, in the lake; the report then names it, or says why there is none.
+
+        The tables stand by then: a page that cannot be made is no reason to call the run a failure.
+        """
+        try:
+            return replace(report, page=retried(lambda: write_page(self.settings, self.lease.check)))
+        except Exception as error:  # noqa: BLE001 - whatever a library of charts may raise
+            return replace(report, page=f"not written: {_one_line(error)}")
 
     def _plan(self, model: ReadingModel) -> Plan:
         return make_plan(
@@ -177,13 +183,16 @@ def prepare(settings: Settings, selection: Selection) -> Night:
     )
 
 
-def run_night(night: Night, *, progress: Callable[[Sequence[str]], Iterable[str]] = lambda shards: shards) -> Report:
-    """Runs the stages one after the other, here."""
+def run_night(
+    night: Night, *, progress: Callable[[Sequence[str]], Iterable[str]] = lambda shards: shards, page: bool = False
+) -> Report:
+    """Runs the stages one after the other, here; the last one, the page, on demand."""
     with night.ledger():
         plan = night.plan()
         extracted = [night.extract(shard, plan) for shard in progress(plan.shards)]
         night.publish(plan, extracted)
-        return night.report(plan, extracted)
+        report = night.report(plan, extracted)
+        return night.page(report) if page else report
 
 
 def _check_thresholds(settings: ModelSettings, model: ModelVersion) -> None:

@@ -250,11 +250,44 @@ def test_a_reading_that_an_earlier_version_left(house, source, found):
 def test_days_of_other_years(house, tmp_path):
     """The first and the last days that are accepted have their weeks and months."""
     rows = [row | {"text": "小米手机"} for row in make_reviews(3)]
-    for row, year in zip(rows, (1, 2026, 9999), strict=True):
-        row["created_at"] = datetime(year, 1 if year == 1 else 12, 15, tzinfo=UTC)
+    for row, (year, month) in zip(rows, ((1, 2), (2026, 12), (9999, 11)), strict=True):
+        row["created_at"] = datetime(year, month, 15, tzinfo=UTC)
     house.night(write(tmp_path / "a.parquet", rows), run={"time_zone": "Pacific/Kiritimati"})
     assert len(house.read("entity_daily")) == 6
     assert LABELS.keys() >= {"HPPX"}
+
+
+def test_counts_are_corrected_anew_where_a_model_was_evaluated_anew(house, source):
+    def judge(recall):
+        [version] = house.read("model_versions")["version"]
+        figures = {"strict_precision": 0.9, "strict_recall": recall}
+        rows = [
+            {
+                "version": version,
+                "dataset": "all",
+                "metric": name,
+                "entity_type": kind,
+                "value": value,
+                "support": 100,
+            }
+            for name, value in figures.items()
+            for kind in house.read("entity_daily")["entity_type"].unique()
+        ]
+        with house.warehouse.begin() as transaction:
+            transaction.delete("model_evaluations", "version", pl.Series([version]))
+            transaction.append("model_evaluations", pl.DataFrame(rows))
+
+    def corrected():
+        assert house.night(source).plan.texts_inferred == 0
+        return house.read("entity_periods").sort("period", "period_start", "entity_type", "canonical")
+
+    house.night(source)
+    for recall in (0.6, 0.3):
+        judge(recall)
+        rows = corrected()
+        assert (rows["corrected_count"] - rows["mention_count"] * 0.9 / recall).abs().max() < 1e-9
+        assert set(rows["evaluated_on"]) == {"all"}
+        assert corrected().equals(rows)
 
 
 def test_mentions_are_numbered_by_their_place():

@@ -241,6 +241,8 @@ def test_partition_dates(value, day, rule):
     assert dated.rejected.is_empty()  # nobody asks for it
 
 
+# Unicode's; str.strip takes four separators of control characters as well
+WHITE_SPACE = [c for c in map(chr, range(0x3001)) if c.isspace() and c not in "\x1c\x1d\x1e\x1f"]
 TEXTS = st.none() | st.text(max_size=4) | st.sampled_from(["", " ", "\0", "\u3000", "好", "2026-01-01", "1.5"])
 COLUMNS = st.fixed_dictionaries(
     {"review_id": TEXTS | st.sampled_from(["a", "b"]), "text": TEXTS},
@@ -269,7 +271,7 @@ def test_no_row_is_lost(batch, first_row):
         given_row = {name: batch.column(name)[row["source_row"] - first_row].as_py() for name in batch.schema.names}
         assert row["review_id"].encode() == given_row["review_id"]
         assert row["text"].encode() == given_row["text"]
-        assert row["text"].strip()
+        assert set(row["text"]) - set(WHITE_SPACE)
         assert "\0" not in row["review_id"]
     assert not rejected.filter(pl.col("detail").str.contains("\0", literal=True)).height
 

@@ -12,6 +12,7 @@ import pytest
 from ecner.errors import DataError, LeaseError, ModelError, RunError, TransientError, UsageError
 from ecner.inference.reader import Reader
 from ecner.nightly import room, run
+from ecner.nightly.page import write_page
 from ecner.nightly.run import run_night
 from tests.nightly.house import House
 from tests.nightly.reviews import make_reviews, write
@@ -377,3 +378,20 @@ def test_a_threshold_of_a_type_that_the_model_does_not_find(house, source):
     with pytest.raises(UsageError, match="min_confidence names brnad: expected types"):
         house.night(source, model={"ref": str(house.model), "min_confidence": {"brnad": 0.5}})
     assert house.files() == []
+
+
+@pytest.mark.parametrize("broken", ["page", "lease"])
+def test_a_night_stands_without_its_page(house, source, monkeypatch, broken):
+    def fail(*_: object) -> None:
+        raise ValueError("no chart\nat all")
+
+    night = house.prepare(source)
+    if broken == "page":
+        monkeypatch.setattr(run, "write_page", fail)
+    else:
+        monkeypatch.setattr(run, "write_page", lambda settings, check: write_page(settings, fail))
+    report = run_night(night, page=True)
+    assert report.page == "not written: no chart at all"
+    assert "page       not written: no chart at all" in report.to_text()
+    assert house.run(report)["status"] == "succeeded"
+    assert not [name for name in house.files() if name.endswith(".html")]
