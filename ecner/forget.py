@@ -15,7 +15,7 @@ from ecner.config import Settings
 from ecner.data.hashes import hash_texts
 from ecner.errors import UsageError
 from ecner.lake import Lake
-from ecner.nightly.clusters import remove_orphans
+from ecner.nightly.clusters import remove_orphans, without_review
 from ecner.nightly.copies import copies_folder, write_copies
 from ecner.nightly.page import remove_page
 from ecner.nightly.publish import take_out
@@ -25,13 +25,12 @@ from ecner.nightly.tombstones import DELETED, FORGOTTEN, FORGOTTEN_TEXT, bury, l
 from ecner.retraining.cleaning import clean
 from ecner.retry import retried
 from ecner.storage.lease import Lease
-from ecner.storage.transaction import Reader
 from ecner.storage.warehouse import Warehouse
 
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What was found of a review and removed: the days that it was of, and what of it lay in labels."""
+    """What was found of a review and removed: the days computed anew for it, and what of it lay in labels."""
 
     days: tuple[date, ...]
     snapshots: int
@@ -89,7 +88,7 @@ def _texts_in_runs(lake: Lake, review_id: str) -> set[str]:
 def _take_out(
     warehouse: Warehouse, lease: Lease, review_id: str, former: set[str], evaluated_on: Sequence[str]
 ) -> set[date]:
-    """Removes the review from the tables and leaves tombstones; returns the days that it was of."""
+    """Removes the review from the tables and leaves tombstones; returns the days computed anew."""
     now, ids = datetime.now(UTC), pl.Series([review_id])
     with warehouse.begin() as transaction, lease.held(transaction):
         coverage = transaction.lookup("review_coverage", "review_id", ids)
@@ -99,7 +98,7 @@ def _take_out(
         take_out(transaction, ids)
         lift(transaction, DELETED, hash_texts(ids))
         bury(transaction, FORGOTTEN, hash_texts(ids), now)
-        own = _without_owner(transaction, texts)
+        own = without_review(transaction, texts)
         bury(transaction, FORGOTTEN_TEXT, own, now)
         for table in ("rejected_reviews", "annotations"):
             transaction.delete(table, "review_id", ids)
@@ -107,13 +106,8 @@ def _take_out(
         transaction.delete("annotations", "text", annotations["text"].filter(is_own))
         for table in ("text_spans", "text_readings"):  # those of texts that it had long ago are known no other way
             transaction.delete_orphans(table, "text_hash", "review_coverage")
-        remove_orphans(transaction)
+        apart = remove_orphans(transaction, transaction.orphans("text_clusters", "text_hash", "review_coverage"))
         transaction.delete_all("link_suggestions")  # with examples out of texts; ecner link suggest makes them anew
-        recompute(transaction, {*coverage["review_date"]}, evaluated_on)
-    return {*coverage["review_date"]}
-
-
-def _without_owner(reader: Reader, texts: pl.Series) -> pl.Series:
-    """Those of some texts, by their hashes, that no review has."""
-    shared = reader.lookup("review_coverage", "text_hash", texts, columns=["text_hash"])["text_hash"]
-    return texts.filter(~texts.is_in(shared.implode()))
+        days = {*coverage["review_date"]} | apart
+        recompute(transaction, days, evaluated_on)
+    return days

@@ -99,7 +99,7 @@ class Comparison:
         with self.watch.on("join"):
             self._write_texts(present, changed, bucket)
         with self.watch.on("sketch"):
-            sketches = self._sketches(present)
+            sketches = self._sketches(present.filter(~pl.col("older")))
         return Planned(
             settled=len(rows),
             accepted=len(present),
@@ -155,9 +155,9 @@ class Comparison:
             former_date="review_date_known",
         )
 
-    def _sketches(self, present: pl.DataFrame) -> pl.DataFrame:
-        """Sketches of the texts that have none yet, in changed reviews or others."""
-        texts = present.select("text_hash", "text").unique("text_hash", maintain_order=True)
+    def _sketches(self, current: pl.DataFrame) -> pl.DataFrame:
+        """Sketches of the texts that have none yet, in rows that hold what is or will be published."""
+        texts = current.select("text_hash", "text").unique("text_hash", maintain_order=True)
         known = self.reader.lookup("text_clusters", "text_hash", texts["text_hash"], columns=["text_hash"])
         return sketches_of(texts.join(known, on="text_hash", how="anti", maintain_order="left"))
 

@@ -1,28 +1,25 @@
 """Clusters of texts that are nearly the same, kept from night to night.
 
 Two texts belong together where their sketches agree in enough values, and so do all that are joined by such pairs: a
-cluster is a connected component, under the least text_hash of its texts, whatever the order they came in. Texts that
-could agree are found by their bands: they have at least one in common (locality-sensitive hashing; Leskovec, Rajaraman
-and Ullman, Mining of Massive Datasets, section 3.4). With 12 bands of 4 values, two texts that share 75% of their
-pairs of characters have a band in common with probability 1 - (1 - 0.75^4)^12 = 0.99, and two that share 10%, 0.001.
+cluster is a connected component of the texts that reviews have, under the least text_hash of these, whatever the order
+they came and went in. Texts that could agree are found by their bands: they have at least one in common
+(locality-sensitive hashing; Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, section 3.4). With 12 bands of
+4 values, two texts that share 75% of their pairs of characters have a band in common with probability
+1 - (1 - 0.75^4)^12 = 0.99, and two that share 10%, 0.001.
 """
 
-from collections.abc import Iterator
 from datetime import date
 
 import numpy as np
 import polars as pl
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from ecner.data.sketches import agreement, sketch_texts
+from ecner.data.alike import join_alike
+from ecner.data.sketches import sketch_texts
 from ecner.schema import BANDS
 from ecner.storage.transaction import Reader, Transaction
 
 SKETCHES = pl.Schema({"text_hash": pl.String(), **dict.fromkeys(BANDS, pl.Int64())})
 LEAST_AGREEMENT = 0.55  # of two sketches' values
-_PAIRS_AT_ONCE = 500_000
-_PAIR = ["text_hash", "other_hash"]
 
 
 def sketches_of(texts: pl.DataFrame) -> pl.DataFrame:
@@ -31,22 +28,48 @@ def sketches_of(texts: pl.DataFrame) -> pl.DataFrame:
 
 
 def add_texts(transaction: Transaction, sketches: pl.DataFrame) -> set[date]:
-    """Puts new texts into clusters; returns the days of reviews whose clusters have become one.
+    """Puts new texts into clusters; returns the days of reviews whose texts count as one with others from now on.
 
     Args:
         transaction: of the night.
         sketches: the schema SKETCHES; texts that are known already are passed over.
     """
     known = transaction.lookup("text_clusters", "text_hash", sketches["text_hash"], columns=["text_hash"])
-    new = sketches.join(known, on="text_hash", how="anti").unique("text_hash")
-    if new.is_empty():
-        return set()
+    new = _by_sketch(sketches.join(known, on="text_hash", how="anti").unique("text_hash"))
     held = _with_shared_bands(transaction, new)
-    everyone = pl.concat([new.with_columns(cluster_id="text_hash"), held.select(*SKETCHES, "cluster_id")])
-    clusters = _components(everyone, _alike(new, everyone))
-    transaction.append("text_clusters", new.join(clusters, on="text_hash"))
-    former = held.select("text_hash", former="cluster_id").join(clusters, on="text_hash")
-    return _rename(transaction, former.select("former", "cluster_id").unique())
+    names = _names(new, held)
+    added = _renamed(new, names)
+    transaction.append("text_clusters", added)
+    former = names.filter(pl.col("former").is_in(held["cluster_id"].implode()))
+    moved = former.filter(pl.col("former") != pl.col("cluster_id")).select(cluster_id="former", to="cluster_id")
+    transaction.rename("text_clusters", "cluster_id", moved, touching="cluster_id")
+    merged = former.filter(pl.len().over("cluster_id") > 1)["cluster_id"]
+    within = transaction.lookup("text_clusters", "cluster_id", merged, columns=["text_hash"])["text_hash"]
+    is_beside = pl.col("cluster_id").is_duplicated() | pl.col("cluster_id").is_in(former["cluster_id"].implode())
+    return _days(transaction, pl.concat([within, added.filter(is_beside)["text_hash"]]))
+
+
+def remove_orphans(transaction: Transaction, texts: pl.Series) -> set[date]:
+    """Removes those of some texts, by their hashes, that no review has; returns the days of reviews that they joined.
+
+    What is left of their clusters is put together anew: it may fall apart, and takes the least of its texts as a name.
+    """
+    orphans = without_review(transaction, texts)
+    touched = transaction.lookup("text_clusters", "text_hash", orphans, columns=["cluster_id"])["cluster_id"]
+    transaction.delete("text_clusters", "text_hash", orphans)
+    left = transaction.lookup("text_clusters", "cluster_id", touched)
+    alone = _by_sketch(left)
+    named = _renamed(alone, _names(alone, left.clear())).select("text_hash", to="cluster_id")
+    both = named.join(left.select("text_hash", former="cluster_id"), on="text_hash")
+    moved = both.filter(pl.col("former") != pl.col("to")).select("text_hash", "to")
+    transaction.rename("text_clusters", "cluster_id", moved, touching="cluster_id")
+    return _days(transaction, both.filter(pl.col("to").n_unique().over("former") > 1)["text_hash"])
+
+
+def without_review(reader: Reader, texts: pl.Series) -> pl.Series:
+    """Those of some texts, by their hashes, that no review has."""
+    shared = reader.lookup("review_coverage", "text_hash", texts, columns=["text_hash"])["text_hash"]
+    return texts.filter(~texts.is_in(shared.implode()))
 
 
 def add_cluster(reader: Reader, rows: pl.DataFrame) -> pl.DataFrame:
@@ -56,14 +79,6 @@ def add_cluster(reader: Reader, rows: pl.DataFrame) -> pl.DataFrame:
     return joined.with_columns(cluster=pl.coalesce("cluster_id", "text_hash")).drop("cluster_id")
 
 
-def remove_orphans(transaction: Transaction) -> None:
-    """Removes texts that no review has; a cluster that was named after one takes the least of the texts left."""
-    transaction.delete_orphans("text_clusters", "text_hash", "review_coverage")
-    left = transaction.distinct("text_clusters", ["text_hash", "cluster_id"])
-    renamed = left.group_by("cluster_id").agg(to=pl.col("text_hash").min()).filter(pl.col("cluster_id") != pl.col("to"))
-    transaction.rename("text_clusters", "cluster_id", renamed, touching="cluster_id")
-
-
 def _with_shared_bands(reader: Reader, new: pl.DataFrame) -> pl.DataFrame:
     """Texts of earlier nights (rows of text_clusters) that have a band in common with a new one."""
     found = [reader.lookup("text_clusters", band, new[band], columns=["text_hash"]) for band in BANDS]
@@ -71,53 +86,27 @@ def _with_shared_bands(reader: Reader, new: pl.DataFrame) -> pl.DataFrame:
     return reader.lookup("text_clusters", "text_hash", hashes)
 
 
-def _alike(new: pl.DataFrame, everyone: pl.DataFrame) -> pl.DataFrame:
-    """Pairs of a new text and another that agree enough."""
-    found = [_agreeing(pairs, everyone) for pairs in _candidates(new, everyone)]
-    return pl.concat([pl.DataFrame(schema=dict.fromkeys(_PAIR, pl.String())), *found])
+def _by_sketch(texts: pl.DataFrame) -> pl.DataFrame:
+    """Texts in clusters of equal sketches, under the least text_hash of each."""
+    return texts.with_columns(cluster_id=pl.col("text_hash").min().over(BANDS))
 
 
-def _candidates(new: pl.DataFrame, everyone: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Pairs with a band in common, a part at a time; a pair comes once for each of those bands."""
-    for band in BANDS:
-        others = everyone.select(band, other_hash="text_hash")
-        pairs = new.select(band, "text_hash").join(others, on=band).filter(pl.col("text_hash") != pl.col("other_hash"))
-        yield from pairs.select(_PAIR).iter_slices(_PAIRS_AT_ONCE)
+def _names(new: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
+    """The clusters of texts (former), and those that they become (cluster_id) by the new ones and what these join."""
+    texts = pl.concat([part.select(*BANDS, "cluster_id", is_new=part is new) for part in (new, held)])
+    each = texts.unique([*BANDS, "cluster_id"])
+    labels = each["cluster_id"].rank("dense").cast(pl.Int64) - 1
+    sketches = np.ascontiguousarray(each.select(BANDS).to_numpy())
+    joined = join_alike(sketches, labels.to_numpy(), each["is_new"].to_numpy(), LEAST_AGREEMENT)
+    named = pl.DataFrame({"former": each["cluster_id"], "component": joined}).unique()
+    return named.select("former", cluster_id=pl.col("former").min().over("component"))
 
 
-def _agreeing(pairs: pl.DataFrame, everyone: pl.DataFrame) -> pl.DataFrame:
-    """The pairs whose sketches agree enough."""
-    left, right = (
-        pairs.select(text_hash=name).join(everyone, on="text_hash", how="left", maintain_order="left").select(BANDS)
-        for name in _PAIR
-    )
-    shares = agreement(*(np.ascontiguousarray(side.to_numpy()) for side in (left, right)))
-    return pairs.filter(pl.Series(shares >= LEAST_AGREEMENT))
+def _renamed(texts: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
+    """Texts with the names that their clusters have become."""
+    return texts.rename({"cluster_id": "former"}).join(names, on="former").drop("former")
 
 
-def _components(everyone: pl.DataFrame, alike: pl.DataFrame) -> pl.DataFrame:
-    """The cluster of each text (text_hash, cluster_id) by the pairs and by the clusters that there are already."""
-    known = everyone.select(text_hash="text_hash", other_hash="cluster_id")
-    nodes = pl.concat([everyone["text_hash"], everyone["cluster_id"]]).unique().sort()
-    edges = pl.concat([alike, known]).select(
-        pl.col(name).replace_strict(nodes, pl.int_range(len(nodes), eager=True)) for name in _PAIR
-    )
-    left, right = (edges[name].to_numpy() for name in _PAIR)
-    graph = coo_array((np.ones(len(left), dtype=bool), (left, right)), shape=(len(nodes), len(nodes)))
-    _, component = connected_components(graph, directed=False)
-    named = pl.DataFrame({"text_hash": nodes, "component": component})
-    least = named.group_by("component").agg(cluster_id=pl.col("text_hash").min())
-    return (
-        named.join(least, on="component").join(everyone, on="text_hash", how="semi").select("text_hash", "cluster_id")
-    )
-
-
-def _rename(transaction: Transaction, clusters: pl.DataFrame) -> set[date]:
-    """Gives clusters (former) their names (cluster_id); returns the days of those that were several before."""
-    renamed = clusters.filter(pl.col("former") != pl.col("cluster_id")).select(cluster_id="former", to="cluster_id")
-    if renamed.is_empty():
-        return set()
-    transaction.rename("text_clusters", "cluster_id", renamed, touching="cluster_id")
-    merged = clusters.filter(pl.len().over("cluster_id") > 1)["cluster_id"].unique()
-    texts = transaction.lookup("text_clusters", "cluster_id", merged, columns=["text_hash"])["text_hash"]
-    return {*transaction.lookup("review_coverage", "text_hash", texts, columns=["review_date"])["review_date"]}
+def _days(reader: Reader, texts: pl.Series) -> set[date]:
+    """The days of the reviews that have some texts."""
+    return {*reader.lookup("review_coverage", "text_hash", texts, columns=["review_date"])["review_date"]}

@@ -9,7 +9,7 @@ from ecner.config import DriftSettings
 from ecner.data.hashes import hash_texts
 from ecner.errors import RunError
 from ecner.lake import Lake
-from ecner.nightly.clusters import add_texts
+from ecner.nightly.clusters import add_texts, remove_orphans
 from ecner.nightly.decisions import read_links
 from ecner.nightly.drift import Sample, drift_metrics
 from ecner.nightly.extract import READINGS, SPAN
@@ -19,7 +19,7 @@ from ecner.nightly.rules import Rules
 from ecner.nightly.tombstones import DELETED, bury, lift
 from ecner.schema import TABLES
 from ecner.storage.lease import Lease
-from ecner.storage.transaction import Transaction
+from ecner.storage.transaction import Reader, Transaction
 from ecner.storage.warehouse import Warehouse
 
 _REVIEWS_AT_ONCE = 20_000
@@ -49,8 +49,8 @@ def publish(
         anew = _rules_changed(transaction, rules)
         rules = rules.linked(read_links(transaction))
         sample, mentions = Sample(), 0
+        former = _former_texts(transaction, lake, plan)
         days = _remove(transaction, map(lake.read, plan.removed))
-        merged = {day for name in plan.sketches for day in add_texts(transaction, lake.read(name))}
         for reviews in _slices(map(lake.read, plan.changed)):
             coverage, found = _replace(transaction, reviews, plan.run_id, rules)
             new = coverage.filter(pl.col("former_date").is_null())
@@ -60,10 +60,13 @@ def publish(
         for reviews in _history(transaction, plan.run_id) if anew else ():
             mentions += len(_replace(transaction, reviews, plan.run_id, rules)[1])
             days |= _days(reviews)
+        days |= remove_orphans(transaction, former)
+        for name in plan.sketches:
+            days |= add_texts(transaction, lake.read(name))
         # before the days are computed anew, while they hold what earlier runs have seen
         figures = drift_metrics(transaction, plan.run_id, sample, drift, names_changed=anew)
         transaction.append("drift_metrics", figures)
-        days |= merged | days_restated(transaction, rules.model.evaluated_on)
+        days |= days_restated(transaction, rules.model.evaluated_on)
         recompute(transaction, days, rules.model.evaluated_on)
         _close(transaction, lake, plan, rules, mentions)
 
@@ -96,6 +99,15 @@ def _cache(transaction: Transaction, readings: pl.DataFrame, fingerprint: str) -
     )
     transaction.append_missing("text_readings", pl.concat([no_readings, named.drop("spans")], how="diagonal"))
     transaction.append_missing("text_spans", pl.concat([pl.DataFrame(schema=no_spans), spans], how="diagonal"))
+
+
+def _former_texts(reader: Reader, lake: Lake, plan: Plan) -> pl.Series:
+    """Texts, by their hashes, of the reviews that the night changes or removes, as the tables have them."""
+    found = [pl.Series("text_hash", [], pl.String)]
+    for reviews in _slices(map(lake.read, (*plan.removed, *plan.changed))):
+        ids = reviews.filter(pl.col("former_date").is_not_null())["review_id"]
+        found.append(reader.lookup("review_coverage", "review_id", ids, columns=["text_hash"])["text_hash"])
+    return pl.concat(found).unique()
 
 
 def _slices(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:

@@ -63,6 +63,11 @@ class Reader:
         """What different values some columns have, all in memory."""
         return self._whole(table_name, self._select(table_name, columns, where).distinct())
 
+    def orphans(self, table_name: str, column: str, of: str) -> pl.Series:
+        """Different values of ``column`` that no row of the table ``of`` has."""
+        query = self._select(table_name, [column], None).where(self._unowned(table_name, column, of)).distinct()
+        return self._whole(table_name, query)[column]
+
     def stream(
         self,
         table_name: str,
@@ -107,6 +112,10 @@ class Reader:
         wanted = [table.c[name] for name in columns or table.c.keys()]
         return sa.select(*wanted).where(*_conditions(table, where)).order_by(*(table.c[name] for name in order_by))
 
+    def _unowned(self, table_name: str, column: str, of: str) -> sa.ColumnElement[bool]:
+        table, owners = self._tables[table_name], self._tables[of]
+        return ~sa.select(owners).where(owners.c[column] == table.c[column]).correlate(table).exists()
+
     def _whole(self, table_name: str, *queries: sa.Select[Any], empty: sa.Select[Any] | None = None) -> pl.DataFrame:
         columns = (queries[0] if empty is None else empty).selected_columns.keys()
         frames = [pl.DataFrame(schema={name: TABLES[table_name].polars_schema[name] for name in columns})]
@@ -149,9 +158,8 @@ class Transaction(Reader):
 
     def delete_orphans(self, table_name: str, column: str, of: str) -> int:
         """Removes the rows whose ``column`` has a value that no row of the table ``of`` has; returns how many."""
-        table, owners = self._tables[table_name], self._tables[of]
-        owned = sa.select(owners).where(owners.c[column] == table.c[column]).correlate(table).exists()
-        return self.connection.execute(sa.delete(table).where(~owned)).rowcount
+        unowned = self._unowned(table_name, column, of)
+        return self.connection.execute(sa.delete(self._tables[table_name]).where(unowned)).rowcount
 
     def update(self, table_name: str, where: Where, values: Mapping[str, object]) -> int:
         """Sets columns of the rows that match; returns how many did."""

@@ -14,10 +14,14 @@ from ecner.data.rows import LabelledText
 from ecner.labels import Span, TagSet
 from ecner.model.checkpoint import Checkpoint
 from tests.tiny import tiny
+from tests.variants import chain
 
 WORDS = {"HPPX": ["小米", "华为"], "HCCX": ["手机", "耳机"], "XH": ["a1", "b20"], "MISC": ["gh"]}
 UNSURE = "ef"  # a brand or nothing: the model says so by its confidence
 FILLERS = "真好用不错买了，。cd"
+# a text, and two variants of it that make one cluster only by it
+BRIDGE = "买了小米手机真好用，不错不错，真cd，买了用了好，用了真好，不错，好用真的买了，cd真不错"
+ENDS = chain(BRIDGE, Random(5))
 FIRST_DAY = date(2026, 10, 28)
 DAYS = 9
 

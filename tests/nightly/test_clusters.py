@@ -2,6 +2,7 @@
 
 import unicodedata
 from datetime import date
+from itertools import combinations
 from random import Random
 
 import numpy as np
@@ -15,7 +16,7 @@ from ecner.data.hashes import hash_texts
 from ecner.data.sketches import agreement, sketch_texts
 from ecner.nightly.clusters import LEAST_AGREEMENT, add_cluster, add_texts, remove_orphans, sketches_of
 from ecner.schema import BANDS
-from tests.variants import COMMON, edited
+from tests.variants import COMMON, alike, chain, edited
 
 ALPHABET = COMMON[:80]
 DAY = date(2026, 11, 2)
@@ -109,9 +110,12 @@ def test_clusters_are_components_whatever_the_nights(warehouse, cut):
 
 def components(texts):
     """Least hash of all that can be reached by pairs that agree and share a band."""
-    frame = hashed(texts)
-    hashes, bands = frame["text_hash"].to_list(), sketch(*texts)
-    near = {a: {b for j, b in enumerate(hashes) if alike(bands[i], bands[j])} for i, a in enumerate(hashes)}
+    hashes, bands = hashed(texts)["text_hash"].to_list(), sketch(*texts)
+    shared = (bands[:, None] == bands).any(axis=2)
+    near = {
+        a: {b for j, b in enumerate(hashes) if shared[i, j] and agreement(bands[[i]], bands[[j]]) >= LEAST_AGREEMENT}
+        for i, a in enumerate(hashes)
+    }
     named = {}
     for start in sorted(hashes):
         reached, new = {start}, {start}
@@ -123,19 +127,10 @@ def components(texts):
     return named
 
 
-def alike(left, right):
-    return agreement(left[None], right[None]).item() >= LEAST_AGREEMENT and bool((left == right).any())
-
-
 def test_the_days_of_clusters_that_become_one_are_told(warehouse):
     random = Random(5)  # noqa: S311
-    while True:
-        middle = random_text(random, 60)
-        ends = edited(middle[:30], 8, random) + middle[30:], middle[:30] + edited(middle[30:], 8, random)
-        first, last, between = (sketch(text) for text in (*ends, middle))
-        if not alike(first[0], last[0]) and alike(first[0], between[0]) and alike(last[0], between[0]):
-            break
-    frame = hashed([*ends, middle])
+    middle = random_text(random, 60)
+    frame = hashed([*chain(middle, random), middle])
     with warehouse.begin() as transaction:
         rows = [review(n, name, date(2026, 11, n + 1)) for n, name in enumerate(frame["text_hash"][:2])]
         transaction.append("review_coverage", pl.DataFrame(rows, infer_schema_length=None))
@@ -145,16 +140,70 @@ def test_the_days_of_clusters_that_become_one_are_told(warehouse):
     assert set(clusters(warehouse).values()) == {min(frame["text_hash"])}
 
 
+def test_the_days_of_clusters_that_fall_apart_are_told(warehouse):
+    random = Random(5)  # noqa: S311
+    middle = random_text(random, 60)
+    frame = hashed([*chain(middle, random), middle])
+    with warehouse.begin() as transaction:
+        add_texts(transaction, sketches_of(frame))
+        rows = [review(n, name, date(2026, 11, n + 1)) for n, name in enumerate(frame["text_hash"][:2])]
+        transaction.append("review_coverage", pl.DataFrame(rows, infer_schema_length=None))
+        assert remove_orphans(transaction, frame["text_hash"]) == {date(2026, 11, 1), date(2026, 11, 2)}
+        assert remove_orphans(transaction, frame["text_hash"]) == set()
+    assert clusters(warehouse) == {name: name for name in frame["text_hash"][:2]}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_reviews_that_come_change_and_go_leave_the_components_of_what_is_there(warehouse, seed):
+    """Not each text gets its sketch when it comes; days are told where two reviews are of one cluster, or no more."""
+    random = Random(seed)  # noqa: S311
+    texts = [random_text(random) for _ in range(4)]
+    texts += [edited(text, 3, random) for _ in range(3) for text in texts[-8:]]
+    reviews, sketched = {}, set()
+    for _ in range(12):
+        before, former = clusters(warehouse), dict(reviews)
+        for number in random.sample(range(20), 5):
+            reviews.pop(number, None)
+            if random.random() < 0.6:
+                reviews[number] = random.choice(texts), date(2026, 11, random.randint(1, 9))
+        sketched = {text for text, _ in reviews.values() if text in sketched or random.random() < 0.7}
+        told = night(warehouse, former, reviews, sorted(sketched))
+        after = clusters(warehouse)
+        assert after == components(sorted(sketched))
+        stayed = [review for number, review in reviews.items() if review == former.get(number)]
+        for (text, day), (other, other_day) in combinations(stayed, 2):
+            if is_one(before, text, other) != is_one(after, text, other):
+                assert told & {day, other_day}
+
+
+def night(warehouse, former, reviews, sketched):
+    """Puts reviews (text and day by number) in the place of former ones; returns the days that are told."""
+    gone, come = (pl.Series([text for text, _ in part.values()], dtype=pl.String) for part in (former, reviews))
+    days = (day for _, day in reviews.values())
+    rows = [review(*values) for values in zip(reviews, hash_texts(come), days, strict=True)]
+    with warehouse.begin() as transaction:
+        transaction.delete_all("review_coverage")
+        transaction.append("review_coverage", pl.DataFrame(rows, infer_schema_length=None))
+        apart = remove_orphans(transaction, hash_texts(gone).unique())
+        return apart | add_texts(transaction, sketches_of(hashed(sketched)))
+
+
+def is_one(clusters, text, other):
+    first, second = (clusters.get(name, name) for name in hash_texts(pl.Series([text, other])))
+    return first == second
+
+
 def test_a_cluster_outlives_the_text_that_it_was_named_after(warehouse):
     text = random_text(Random(7))  # noqa: S311
     frame = hashed([text, text + "。", "别的" * 9]).sort("text_hash")
     with warehouse.begin() as transaction:
         add_texts(transaction, sketches_of(frame))
     before = clusters(warehouse)
+    assert len(set(before.values())) == 2
     pair = sorted(name for name, cluster in before.items() if list(before.values()).count(cluster) == 2)
     with warehouse.begin() as transaction:
         transaction.append("review_coverage", pl.DataFrame([review(1, pair[1])], infer_schema_length=None))
-        remove_orphans(transaction)
+        assert remove_orphans(transaction, frame["text_hash"]) == set()
     assert clusters(warehouse) == {pair[1]: pair[1]}
 
 
@@ -164,7 +213,7 @@ def test_a_text_without_a_sketch_is_a_cluster_of_its_own(warehouse):
         add_texts(transaction, sketches_of(frame[:2]))
         rows = add_cluster(transaction, frame.select("text_hash"))
     same, other, alone = rows["cluster"]
-    assert (same == other) == alike(*sketch(*frame["text"][:2]))
+    assert (same == other) == alike(*frame["text"][:2])
     assert alone == frame["text_hash"][2]
     assert_frame_equal(rows.select("text_hash"), frame.select("text_hash"))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ecner.nightly.scope import Selection
-from tests.nightly.reviews import make_reviews, write
+from tests.nightly.reviews import BRIDGE, ENDS, make_reviews, write
 from tests.tables import assert_equal_tables
 
 START = datetime(2026, 11, 2, tzinfo=UTC)
@@ -16,13 +16,13 @@ NIGHTS = 7
 LATEST = timedelta(days=2)  # by which a row may be late
 BY_WATERMARK = {"watermark_column": "updated_at", "lookback": LATEST}
 OF_THE_NIGHTS = (
-    "extraction_runs", "rejected_reviews", "drift_metrics", "text_readings", "text_spans", "text_clusters", "calendar",
+    "extraction_runs", "rejected_reviews", "drift_metrics", "text_readings", "text_spans", "calendar",
 )  # fmt: skip
 
 
 def versions(seed: int) -> list[list[dict[str, Any]]]:
     """Rows by the night in which they come to the source; no two of a review have the same updated_at."""
-    random, texts = Random(seed), [row["text"] for row in make_reviews(40, seed)]
+    random, texts = Random(seed), [row["text"] for row in make_reviews(40, seed)] + [BRIDGE, *ENDS] * 4
     nights: list[list[dict[str, Any]]] = [[] for _ in range(NIGHTS)]
     for number in range(50):
         times = sorted(random.sample(range(NIGHTS * 24 * 60), random.choice([1, 1, 2, 3, 4])))

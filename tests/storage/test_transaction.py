@@ -264,3 +264,16 @@ def test_an_unfinished_stream_leaves_the_transaction_usable(warehouse):
         assert next(reader.stream("calendar", size=2)).height == 2
     with warehouse.begin() as transaction:
         assert transaction.delete_all("calendar") == 9
+
+
+def test_orphans_are_what_no_row_of_the_other_table_has(warehouse):
+    with rolled_back(warehouse) as transaction:
+        assert transaction.orphans("text_spans", "text_hash", "text_readings").is_empty()
+        transaction.append("text_spans", spans(("a", 1, "x"), ("b", 1, "x"), ("b", 2, "x")))
+        read = pl.DataFrame(
+            {"fingerprint": "g", "text_hash": ["a", "c"], "chars": 1, "chars_read": 1, "windows": 1, "unknown_chars": 0}
+        )
+        transaction.append("text_readings", read)
+        assert transaction.orphans("text_spans", "text_hash", "text_readings").to_list() == ["b"]
+        assert transaction.delete_orphans("text_spans", "text_hash", "text_readings") == 2
+        assert labels(transaction) == [("a", 1, "x")]
