@@ -453,12 +453,19 @@ def _decide(
     debug: bool,
 ) -> None:
     with user_errors(debug=debug):
-        from getpass import getuser
-
         from ecner.linking.decide import Decision, decide
 
-        decision = Decision(action, entity_type, *names, by or getuser())
+        decision = Decision(action, entity_type, *names, _user() if by is None else by)
         typer.echo(_shown(decide(load_settings(config), decision).to_text()))
+
+
+def _user() -> str:
+    from getpass import getuser
+
+    try:
+        return getuser()
+    except (KeyError, OSError):
+        raise UsageError("this system has no name for its user: say with --by who decides") from None
 
 
 def main() -> None:

@@ -41,9 +41,9 @@ class Forgotten:
         labels = f"; {self.snapshots} label snapshot(s) cleaned" if self.snapshots else ""
         return (
             f"forgotten: {days}{labels}\n"
-            "its tombstone, a hash, keeps it out of every later run and retrain; its source, label files and pages of "
-            "your own, backups, Prefect's artifacts and, of a lake on s3://, lake.cache on other machines are yours to "
-            "clean"
+            "its tombstone, a hash, keeps it out of every later run and retrain; names that people decided on stay in "
+            "link_decisions; its source, label files and pages of your own, backups, Prefect's artifacts and, of a "
+            "lake on s3://, lake.cache on other machines are yours to clean"
         )
 
 

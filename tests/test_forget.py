@@ -82,7 +82,7 @@ def test_nothing_of_it_is_left_and_it_does_not_come_back(house, rows, tmp_path):
         tmp_path / "1.parquet", train={"train": (tmp_path / "train.jsonl",), "annotations": True, "test_share": 0}
     )
     snapshot = take_snapshot(settings)
-    page = Path(write_page(settings))
+    page = Path(write_page(settings, lambda: None))
     assert page.is_file()
     assert spoken_of(house)
     forgotten = forget(settings, GONE)

@@ -1,9 +1,9 @@
 """What the history says of names: how often they stand in texts, with which others, and in which slots.
 
-All of it comes from the cached spans, each text once for each model that read it; no text is read.
+All of it comes from the cached spans of the texts that reviews have, each text once; no text is read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import polars as pl
@@ -19,6 +19,7 @@ PAIR = ["entity_type", "latin", "chinese"]
 _BESIDE = 2  # characters between two names that stand side by side: Lenovo/联想, 联想 (Lenovo)
 _SLOT = 2  # characters to either side of a name that make a slot
 _NO_NAMES = "misc"  # amounts, places and the rest
+_FOLDED_FROM = 200_000  # rows
 _MOST_IN_A_SLOT = 50  # names; what stands around more says nothing of them
 
 
@@ -37,19 +38,37 @@ class Evidence:
 
 def gather(reader: Reader, rules: Rules) -> Evidence:
     """Reads all cached spans once, as a stream; memory follows the numbers of names, pairs and slots."""
-    names, met, slots = [], [], []
-    for spans in _whole_texts(reader.stream("text_spans", columns=_SPAN, order_by=[*_TEXT, "span_no"])):
-        named = _named(spans, rules)
-        names.append(_count_names(named))
-        met.append(_count_met(named))
-        slots.append(_find_slots(named))
-    if not names:
+    names, met, slots = _Folded(_fold_names), _Folded(_fold_met), _Folded(pl.DataFrame.unique)
+    for page in _whole_texts(reader.stream("text_spans", columns=_SPAN, order_by=[*_TEXT, "span_no"])):
+        named = _named(_of_reviews(reader, page), rules)
+        names.add(_count_names(named))
+        met.add(_count_met(named))
+        slots.add(_find_slots(named))
+    if names.rows is None or met.rows is None or slots.rows is None:
         return _nothing()
-    return Evidence(
-        pl.concat(names).group_by(NAME).agg(pl.col("text_count").sum(), pl.col("example").first()).sort(NAME),
-        pl.concat(met).group_by(PAIR).agg(pl.col("together_count", "adjacent_count").sum()).sort(PAIR),
-        _shared(pl.concat(slots).unique()),
-    )
+    return Evidence(_fold_names(names.rows).sort(NAME), _fold_met(met.rows).sort(PAIR), _shared(slots.rows.unique()))
+
+
+class _Folded:
+    """Rows that are folded whenever they have doubled: memory follows what they fold to, and time what they are."""
+
+    def __init__(self, fold: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+        self.rows: pl.DataFrame | None = None
+        self._fold, self._most = fold, _FOLDED_FROM
+
+    def add(self, rows: pl.DataFrame) -> None:
+        self.rows = rows if self.rows is None else pl.concat([self.rows, rows])
+        if len(self.rows) > self._most:
+            self.rows = self._fold(self.rows)
+            self._most = max(2 * len(self.rows), _FOLDED_FROM)
+
+
+def _fold_names(counts: pl.DataFrame) -> pl.DataFrame:
+    return counts.group_by(NAME, maintain_order=True).agg(pl.col("text_count").sum(), pl.col("example").first())
+
+
+def _fold_met(counts: pl.DataFrame) -> pl.DataFrame:
+    return counts.group_by(PAIR).agg(pl.col("together_count", "adjacent_count").sum())
 
 
 def _nothing() -> Evidence:
@@ -72,6 +91,13 @@ def _whole_texts(pages: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
             yield complete
     if held is not None:
         yield held
+
+
+def _of_reviews(reader: Reader, spans: pl.DataFrame) -> pl.DataFrame:
+    """Spans of texts that reviews have, by the model that reads them now: the cache holds others too."""
+    hashes = spans["text_hash"].unique()
+    held = reader.lookup("review_coverage", "text_hash", hashes, columns=_TEXT).unique()
+    return spans.join(held, on=_TEXT, how="semi", maintain_order="left")
 
 
 def _named(spans: pl.DataFrame, rules: Rules) -> pl.DataFrame:

@@ -23,7 +23,7 @@ LEAST_SCORE = 0.5
 EVIDENCE = ("rarer_count", "together_count", "adjacent_count", "shared_slots")
 _MODEL_NUMBER = "model_number"
 _CHINESE = re.compile("[\u3400-\u9fff]")
-_NOT_A_LETTER = re.compile(r"[\W_]+")
+_NOT_A_LETTER = re.compile(r"(?:[^\w+#]|_)+")  # c++ and c# are not c
 _AS_DIGITS = str.maketrans("oil", "011")
 _DIGITS = re.compile(r"\d+")
 _SAME_LETTERS, _SAME_SYLLABLES, _ALIKE_DIGITS, _SAME_INITIALS = 0.97, 0.9, 0.9, 0.6
@@ -52,9 +52,9 @@ def is_chinese(name: str) -> bool:
 
 @lru_cache(maxsize=100_000)
 def letters(name: str) -> str:
-    """A name without white space, punctuation and accents."""
+    """A name without white space, punctuation and accents; the name itself where that leaves nothing."""
     bare = "".join(c for c in unicodedata.normalize("NFD", name) if not unicodedata.combining(c))
-    return _NOT_A_LETTER.sub("", bare)
+    return _NOT_A_LETTER.sub("", bare) or name
 
 
 @lru_cache(maxsize=100_000)

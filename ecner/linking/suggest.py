@@ -10,12 +10,14 @@ from rapidfuzz.process import cdist
 
 from ecner.config import Settings
 from ecner.linking.evidence import NAME, PAIR, Evidence, gather
+from ecner.linking.leased import leased
 from ecner.linking.score import LEAST_SCORE, is_chinese, letters, scored, syllables
 from ecner.nightly.decisions import read_links
 from ecner.nightly.names import Lexicon
 from ecner.nightly.rules import Rules
 from ecner.retry import retried
 from ecner.schema import TABLES
+from ecner.storage.lease import Lease
 from ecner.storage.query import run_query
 from ecner.storage.warehouse import Warehouse
 
@@ -28,22 +30,29 @@ _ROWS_AT_ONCE = 500
 def suggest(settings: Settings, least_score: float = LEAST_SCORE) -> pl.DataFrame:
     """Works out suggestions anew, in the place of the earlier ones, and returns the queue: those without a decision.
 
+    Under the lease, as examples are words of reviews, and what is forgotten meanwhile would come back in them.
+
     Raises:
+        UsageError: there is no warehouse yet.
+        LeaseError: a run is at work.
         RunError: the warehouse failed.
     """
-    warehouse = Warehouse(*settings.warehouse_at)
-    retried(warehouse.migrate)
     rules = Rules.of(settings.model)
-    with warehouse.connect() as reader:
-        rules = rules.linked(read_links(reader))
-        evidence = gather(reader, rules)
-    found = suggestions(evidence, rules.lexicon, least_score).with_columns(suggested_at=pl.lit(datetime.now(UTC)))
-    with warehouse.begin() as transaction:
-        transaction.delete_all("link_suggestions")
-        transaction.append("link_suggestions", found)
+    with leased(settings, "suggest") as (warehouse, lease):
+        retried(lambda: _renew(warehouse, lease, rules, least_score))
     return run_query(
         *settings.warehouse_at, "select * from link_queue order by score desc, entity_type, alias, canonical"
     )
+
+
+def _renew(warehouse: Warehouse, lease: Lease, rules: Rules, least_score: float) -> None:
+    with warehouse.connect() as reader:
+        linked = rules.linked(read_links(reader))
+        evidence = gather(reader, linked)
+    found = suggestions(evidence, linked.lexicon, least_score).with_columns(suggested_at=pl.lit(datetime.now(UTC)))
+    with warehouse.begin() as transaction, lease.held(transaction):
+        transaction.delete_all("link_suggestions")
+        transaction.append("link_suggestions", found)
 
 
 def suggestions(evidence: Evidence, lexicon: Lexicon, least_score: float = LEAST_SCORE) -> pl.DataFrame:

@@ -8,6 +8,7 @@ from datetime import date
 import polars as pl
 
 from ecner.config import Address
+from ecner.errors import UsageError
 from ecner.nightly.periods import WEEK, Period
 from ecner.storage.query import open_queries
 
@@ -56,10 +57,24 @@ def read_figures(address: Address, first: date | None, last: date | None) -> Fig
         UsageError: there is no such warehouse, or it is older than its views.
         RunError: it cannot be reached, or is damaged.
     """
-    with open_queries(*address) as ask:
+    with open_queries(*address) as ask_any:
+        ask = _explained(ask_any)
         scope = _scope(ask, first, last)
         queries = (_of_days(scope) | _of_entities(scope) if scope else {}) | _OF_RUNS
         return Figures(scope, {name: ask(query) for name, query in queries.items()})
+
+
+def _explained(ask: Ask) -> Ask:
+    def explained(query: str) -> pl.DataFrame:
+        try:
+            return ask(query)
+        except UsageError as error:
+            raise UsageError(
+                "the warehouse has not all that the report is made of, as if an earlier version had made it: ecner "
+                f"extract brings it up to date ({error})"
+            ) from error
+
+    return explained
 
 
 def _scope(ask: Ask, first: date | None, last: date | None) -> Scope | None:

@@ -46,7 +46,7 @@ def publish(
             return
         for name in readings:
             _cache(transaction, lake.read(name), plan.model.fingerprint)
-        anew = _rules_changed(transaction, rules)
+        anew = rules_changed(transaction, rules)
         rules = rules.linked(read_links(transaction))
         sample, mentions = Sample(), 0
         former = _former_texts(transaction, lake, plan)
@@ -126,9 +126,9 @@ def _days(reviews: pl.DataFrame) -> set[date]:
     return {*reviews["review_date"], *reviews["former_date"].drop_nulls()}
 
 
-def _rules_changed(transaction: Transaction, rules: Rules) -> bool:
+def rules_changed(reader: Reader, rules: Rules) -> bool:
     """Whether the tables stand under other rules; the ledger names theirs in one row."""
-    runs = transaction.read("extraction_runs", where={"status": "succeeded"}, columns=["publish_hash"])
+    runs = reader.read("extraction_runs", where={"status": "succeeded"}, columns=["publish_hash"])
     return not runs.is_empty() and rules.digest not in runs["publish_hash"]
 
 

@@ -1,7 +1,7 @@
 -- Names that may be one entity, for people to decide on: ecner link accept, ecner link reject.
 --
 -- A row is one suggested pair of names of a type on which nobody has decided. Nothing is counted by it. It is worked out
--- anew by ecner link suggest, from texts as they were read, each text once for each model that read it.
+-- anew by ecner link suggest, from what was found in the texts that reviews have, each text once.
 --
 -- entity_type         brand, product, model_number, misc, or a label of your own
 -- alias               the name that would be counted under the other: the rarer one, or the Latin one beside a Chinese one

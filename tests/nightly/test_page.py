@@ -2,6 +2,7 @@
 
 import base64
 import re
+import sqlite3
 import xml.etree.ElementTree as ET
 from datetime import date, timedelta
 from html.parser import HTMLParser
@@ -11,6 +12,7 @@ import polars as pl
 import pytest
 
 from ecner.config import Address, Settings
+from ecner.errors import LeaseError
 from ecner.nightly.figures import TYPES
 from ecner.nightly.page import make_page, remove_page, write_page
 from ecner.storage.query import run_query
@@ -355,8 +357,27 @@ def test_a_command_that_cannot_be_done_says_why(there, tmp_path, monkeypatch, ar
 
 def test_the_nightly_page_lies_in_the_lake(there, tmp_path):
     settings = Settings.model_validate({"warehouse": {"url": there[0]}, "lake": {"uri": str(tmp_path / "lake")}})
-    place = write_page(settings)
+    place = write_page(settings, lambda: None)
     assert place == f"{tmp_path}/lake/reports/tables.html"
     assert Parsed(Path(place).read_text("utf-8")).sections == Parsed(make_page(Address(*there))).sections
     remove_page(settings)
     assert not Path(place).exists()
+
+
+def test_a_page_that_lost_its_lease_is_not_written(there, tmp_path):
+    settings = Settings.model_validate({"warehouse": {"url": there[0]}, "lake": {"uri": str(tmp_path / "lake")}})
+
+    def lost():
+        raise LeaseError("lost")
+
+    with pytest.raises(LeaseError):
+        write_page(settings, lost)
+    assert not list((tmp_path / "lake").rglob("*.html"))
+
+
+def test_a_warehouse_of_an_earlier_version_is_told_from_a_wrong_query(there):
+    with sqlite3.connect(there[0].removeprefix("sqlite:///")) as connection:
+        connection.execute("drop view type_counts")
+    result = invoke("report")
+    assert result.exit_code == 2
+    assert "earlier version had made it: ecner extract brings it up to date" in complaint(result)
