@@ -32,7 +32,7 @@ def test_suggest_decide_and_take_back(there, tmp_path):
     queue = pl.read_csv(tmp_path / "queue.csv")
     assert ("brand", "lenovo", "lenove") in queue.select("entity_type", "alias", "canonical").rows()
     strict = invoke("link", "suggest", "--least-score", "1", "--format", "csv")
-    assert strict.stdout.splitlines()[1:] == []
+    assert 1 < len(strict.stdout.splitlines()) < 1 + len(queue)
     result = invoke("link", "accept", "brand", "LENOVE", "lenovo", "--by", "ann")
     assert result.exit_code == 0, result.stderr
     assert result.stdout == "brand lenove is counted as lenovo, says ann; 1 day(s) computed anew\n"
