@@ -13,7 +13,7 @@
 -- entity_type              brand, product, model_number, misc, or a label of your own
 -- canonical                the entity's name: normalised, aliases resolved
 -- movement                 rise or fall: q_value is at most 0.05; steady: it is not; not judged: another model read, and
---                          there is no bridge to the one before, or more than two models read the periods
+--                          no bridges join it to those before
 -- review_count             reviews of the period that mention it; 0 if it vanished
 -- unique_text_count        different texts that do
 -- cluster_count            the same, with texts that are nearly the same counted once

@@ -1,5 +1,6 @@
 """Movements: the test against its definition, its error rates by simulation, and changes of model."""
 
+import itertools
 from fractions import Fraction
 from math import comb
 
@@ -8,6 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from ecner.nightly.movement import COUNTS, Read, movements
 from ecner.schema import TABLES
@@ -114,9 +116,69 @@ def test_a_period_that_both_models_read_lies_in_between():
     assert row["expected_upper"] - row["expected_lower"] < 0.03
 
 
-def test_three_models_are_not_judged():
-    three = Read(9, {"a": 3, "b": 3, "c": 3})
-    assert movements(counts([9]), counts([9]), (three, read_by("a")), bridge(10, 13))["p_value"].to_list() == [None]
+def test_bridges_in_a_row_multiply():
+    """From a by b, under which no review stands, to c, whose bridge was made the other way."""
+    chain = pl.concat([bridge(100_000, 130_000), bridge(200_000, 100_000, versions=("c", "b"))])
+    row = movements(counts([260]), counts([100]), (read_by("c"), read_by("a")), chain).row(0, named=True)
+    assert row["expected_lower"] < 2.6 < row["expected_upper"]
+    assert row["expected_upper"] - row["expected_lower"] < 0.15
+    assert row["p_value"] > 0.9
+    assert of_one(260, 100, by=("c", "a"))["p_value"] is None
+
+
+@given(
+    st.lists(st.tuples(st.integers(20, 300), st.integers(20, 300)), min_size=1, max_size=4),
+    st.lists(st.integers(0, 5), min_size=10, max_size=10),
+)
+@settings(max_examples=40)
+def test_no_ratio_within_the_intervals_of_the_bridges_is_outside_the_expected_range(measured, shares):
+    """Against values drawn within each bridge's interval, which the ends have to enclose and to touch."""
+    versions = "abcde"[: len(measured) + 1]
+    bridges = pl.concat([bridge(*pair, versions=versions[i : i + 2]) for i, pair in enumerate(measured)])
+    later, earlier = ({v: n for v, n in zip(versions, part, strict=False) if n} for part in (shares[:5], shares[5:]))
+    if not later or not earlier or len({*later, *earlier}) == 1:
+        return
+    row = movements(counts([50]), counts([50]), (Read(99, later), Read(99, earlier)), bridges).row(0, named=True)
+    used = {*later, *earlier}
+    steps = range(versions.index(min(used)), versions.index(max(used)))
+    intervals = [
+        [theta / (1 - theta) for theta in binomtest(b, a + b).proportion_ci(1 - 0.001 / len(steps), method="exact")]
+        for a, b in (measured[step] for step in steps)
+    ]
+    random = np.random.default_rng(0)
+    drawn = [
+        expected(
+            later,
+            earlier,
+            versions[steps[0] :],
+            [low * (high / low) ** min(max(random.normal(0.5, 1), 0), 1) for low, high in intervals],
+        )
+        for _ in range(300)
+    ]
+    assert row["expected_lower"] <= min(drawn) * (1 + 1e-9)
+    assert max(drawn) <= row["expected_upper"] * (1 + 1e-9)
+    ends = [expected(later, earlier, versions[steps[0] :], corner) for corner in itertools.product(*intervals)]
+    assert (row["expected_lower"], row["expected_upper"]) == (pytest.approx(min(ends)), pytest.approx(max(ends)))
+
+
+def expected(later, earlier, versions, ratios):
+    """What a market of 1 gives where each model finds the given multiple of the one before it."""
+    level = dict(zip(versions, np.cumprod([1.0, *ratios]), strict=False))
+    means = [sum(n * level[v] for v, n in part.items()) / sum(part.values()) for part in (later, earlier)]
+    return means[0] / means[1]
+
+
+def test_a_model_that_no_bridge_joins_leaves_nothing_judged():
+    three = Read(9, {"a": 3, "b": 3, "x": 3})
+    row = movements(counts([9]), counts([9]), (three, read_by("a")), bridge(10, 13)).row(0, named=True)
+    assert (row["p_value"], row["is_break"], row["expected_lower"]) == (None, 1, None)
+
+
+def test_a_chain_that_is_too_long_is_not_judged():
+    names = [f"v{i}" for i in range(11)]
+    chain = pl.concat([bridge(50, 60, versions=pair) for pair in itertools.pairwise(names)])
+    assert of_one(9, 9, bridges=chain, by=("v8", "v0"))["p_value"] is not None
+    assert of_one(9, 9, bridges=chain, by=("v9", "v0"))["p_value"] is None
 
 
 def test_q_values_are_those_of_the_definition():
