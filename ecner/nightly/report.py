@@ -27,11 +27,12 @@ from (
 where place <= 10 order by entity_type, place
 """
 _PERIOD = "select min(review_date) as first, max(review_date) as last, count(*) as reviews from review_coverage"
+_COMPARED = "select max(period_start) as week from entity_movements where period = 'week'"
 _MOVED = """
-select week_start, entity_type, canonical, previous_review_count, review_count, change
-from week_over_week_movers
-where week_start = (select max(week_start) from week_over_week_movers) and entity_type in ('brand', 'model_number')
-order by abs(change) desc, canonical limit 5
+select entity_type, canonical, movement, previous_review_count, review_count from movements
+where period = 'week' and period_start = (select max(period_start) from entity_movements where period = 'week')
+    and movement in ('rise', 'fall') and entity_type in ('brand', 'product', 'model_number')
+order by q_value, canonical, entity_type limit 5
 """
 
 _DRIFT_ORDER = ("entity_type", "metric")
@@ -48,7 +49,7 @@ class Report:
     period: str
     reviews: int
     top: Mapping[str, pl.DataFrame]  # per entity type: canonical, mentions, reviews
-    movers: pl.DataFrame
+    movers: pl.DataFrame | None  # what moved by more than chance; none where no week could be compared
     drift: pl.DataFrame  # the figures that have drifted, rows of drift_metrics
     chars: int
     seconds: Mapping[str, float]
@@ -100,12 +101,8 @@ class Report:
         lines += ["", f"{self.reviews:,} reviews, {self.period}"]
         for entity_type, plural in TYPES.items():
             lines += ["", f"top {plural} (reviews)", *_columns(self.top[entity_type])]
-        if len(self.movers):
-            lines += ["", "moved most against the week before (reviews)"]
-            lines += [
-                f"  {printable(m['canonical']):<20}{m['previous_review_count']:>6} -> {m['review_count']}"
-                for m in self.movers.to_dicts()
-            ]
+        if self.movers is not None:
+            lines += ["", "moved by more than chance against the week before (reviews)", *_moved(self.movers)]
         if self.drifts:
             lines += ["", "drifted from the runs before", *(f"  {printable(told)}" for told in self.drifts)]
         return "\n".join(lines)
@@ -160,7 +157,7 @@ def make_report(
         top={
             entity_type: found.filter(pl.col("entity_type") == entity_type).drop("entity_type") for entity_type in TYPES
         },
-        movers=run_query(*address, _MOVED),
+        movers=run_query(*address, _MOVED) if run_query(*address, _COMPARED).item() else None,
         drift=drift,
         chars=sum(part.chars for part in extracted if part.seconds["total"]),
         seconds={name: sum(part.seconds[name] for part in extracted) for name in ("total", "forward", "decode")},
@@ -185,6 +182,16 @@ def _columns(top: pl.DataFrame) -> Iterator[str]:
     yield from (f"  {'   '.join(entries[i : i + 5])}" for i in range(0, len(entries), 5))
     if not entries:
         yield "  none"
+
+
+def _moved(movers: pl.DataFrame) -> Iterator[str]:
+    for row in movers.to_dicts():
+        yield (
+            f"  {printable(row['canonical']):<20}{row['previous_review_count']:>6,} -> {row['review_count']:<6,} "
+            f"{row['movement']}"
+        )
+    if movers.is_empty():
+        yield "  nothing"
 
 
 def _entry(top: pl.DataFrame, place: int) -> str:

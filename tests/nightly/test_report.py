@@ -1,4 +1,5 @@
 import re
+from datetime import UTC, datetime
 
 import polars as pl
 import pytest
@@ -35,10 +36,23 @@ def test_it_says_what_the_tables_say(house, night):
 
 
 def test_what_moved(house, night):
-    assert 1 <= len(night.movers) <= 5
-    changes = (night.movers["review_count"] - night.movers["previous_review_count"]).abs().to_list()
-    assert changes == sorted(changes, reverse=True)
-    assert " -> " in night.to_text()
+    assert night.to_text().endswith("moved by more than chance against the week before (reviews)\n  nothing")
+    with house.warehouse.begin() as transaction:
+        moved = transaction.read("entity_movements").filter(period="week")
+        week = moved["period_start"].max()
+        names = moved.filter(period_start=week, entity_type="brand")["canonical"].sort()
+        for place, name in enumerate(names):
+            where = {"period_start": week, "entity_type": "brand", "canonical": name}
+            figures = {"previous_cluster_count": 0, "previous_review_count": 0, "review_count": 1000 + place}
+            transaction.update("entity_movements", where, figures | {"q_value": 0.05 - place / 1000})
+    report = make_report(house.settings("x"), house.warehouse, night.plan, [])
+    assert report.movers["canonical"].to_list() == names.to_list()[::-1]
+    assert re.search(rf"  {names[-1]} +0 -> {999 + len(names):,} +rise\n  {names[-2]} ", report.to_text())
+
+
+def test_a_first_week_has_nothing_to_compare(house, tmp_path):
+    days = [review | {"created_at": datetime(2026, 11, 3, tzinfo=UTC)} for review in make_reviews(5)]
+    assert "moved" not in house.night(write(tmp_path / "x.parquet", days)).to_text()
 
 
 def test_a_second_night(house, night, source):
