@@ -17,6 +17,7 @@ from ecner.errors import EcnerError
 from ecner.labels import TagSet
 from ecner.lake import Lake
 from ecner.model.checkpoint import build, encoder_config
+from ecner.nightly.estimates import read_quality
 from ecner.nightly.run import prepare
 from ecner.nightly.scope import Selection
 from ecner.registry import folder_of
@@ -105,6 +106,13 @@ def use_lake(settings: Settings) -> None:
     lake.remove("runs")
 
 
+def use_evaluation(settings: Settings) -> None:
+    warehouse = Warehouse(*settings.warehouse_at)
+    warehouse.migrate()
+    with warehouse.connect() as reader:
+        assert read_quality(reader, settings.model.evaluated_on).is_empty()
+
+
 def use_decoder(settings: Settings) -> None:
     size = encoder_config(size=16, layers=1, heads=2)
     build(TagSet.from_labels(["A"]), encoder=size, decoder=settings.train.decoder_base, vocabulary=VOCABULARY)
@@ -157,6 +165,7 @@ USES: dict[str, tuple[Any, list[str]]] = {
     "model.min_confidence": (plan_night, ['{{"{}": 0.5}}', "{}"]),
     "model.labels": (plan_night, ['{{"HPPX": "{}"}}', "{}"]),
     "model.lexicon": (plan_night, ["{}"]),
+    "model.evaluated_on": (use_evaluation, ['["{}"]']),
     "run.address": (use_address, ["{}", "ray://{}", "tcp://{}:1"]),
     "run.time_zone": (plan_night, ["{}"]),
     **{f"train.{name}": (prepare_retrain, ["{}"]) for name in ("train", "dev", "test", "labels", "base")},

@@ -32,7 +32,13 @@ def warehouse(request, new_place, monkeypatch):
 def spans(*rows: tuple[str, int, str]) -> pl.DataFrame:
     """Rows of text_spans: text_hash, span_no, label."""
     return pl.DataFrame(rows, schema=["text_hash", "span_no", "label"], orient="row").with_columns(
-        fingerprint=pl.lit("f"), start_char=0, end_char=2, confidence=pl.lit(0.5), surface=pl.lit("面霜")
+        fingerprint=pl.lit("f"),
+        start_char=0,
+        end_char=2,
+        confidence=pl.lit(0.5),
+        surface=pl.lit("面霜"),
+        left_context=None,
+        right_context=pl.lit("很好"),
     )
 
 
