@@ -5,7 +5,9 @@
 -- week_start          the Monday that the week begins with
 -- brand, model_number canonical names
 -- review_count        reviews of the week that mention both, however often
--- total_review_count  the same over all weeks: equal in every row of a pair
+-- unique_text_count   different texts among them: copied reviews count once
+-- cluster_count       the same, with texts that are nearly the same counted once
+-- total_review_count  review_count over all weeks: equal in every row of a pair
 --
 -- Example, the twenty strongest pairs:
 --   select distinct brand, model_number, total_review_count from brand_model_pairs
@@ -13,21 +15,13 @@
 drop view if exists brand_model_pairs;
 
 create view brand_model_pairs as
-with weekly as (
-    select
-        c.week_start,
-        p.left_name as brand,
-        p.right_name as model_number,
-        cast(sum(p.review_count) as bigint) as review_count
-    from entity_pairs_daily as p
-    join calendar as c on c.date = p.review_date
-    where p.left_type = 'brand' and p.right_type = 'model_number'
-    group by c.week_start, p.left_name, p.right_name
-)
 select
-    week_start,
-    brand,
-    model_number,
+    period_start as week_start,
+    left_name as brand,
+    right_name as model_number,
     review_count,
-    cast(sum(review_count) over (partition by brand, model_number) as bigint) as total_review_count
-from weekly;
+    unique_text_count,
+    cluster_count,
+    cast(sum(review_count) over (partition by left_name, right_name) as bigint) as total_review_count
+from pair_periods
+where period = 'week' and left_type = 'brand' and right_type = 'model_number';

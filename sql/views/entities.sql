@@ -2,12 +2,14 @@
 --
 -- A row is one entity (entity_type, canonical).
 --
--- entity_type    brand, product, model_number, misc, or a label of your own
--- canonical      the entity's name: normalised, aliases resolved
--- mention_count  mentions of it; one review may hold several
--- review_count   reviews that mention it
--- first_date     the day of the first review that mentions it
--- last_date      the day of the last one
+-- entity_type        brand, product, model_number, misc, or a label of your own
+-- canonical          the entity's name: normalised, aliases resolved
+-- mention_count      mentions of it; one review may hold several
+-- review_count       reviews that mention it
+-- unique_text_count  different texts among them: copied reviews count once in a month
+-- cluster_count      the same, with texts that are nearly the same counted once in a month
+-- first_date         the day of the first review that mentions it
+-- last_date          the day of the last one
 --
 -- Example, the brands with most reviews:
 --   select canonical, review_count, first_date, last_date from entities
@@ -25,14 +27,27 @@ with totals as (
         max(review_date) as last_date
     from entity_daily
     group by entity_type, canonical
+),
+months as (
+    select
+        entity_type,
+        canonical,
+        cast(sum(unique_text_count) as bigint) as unique_text_count,
+        cast(sum(cluster_count) as bigint) as cluster_count
+    from entity_periods
+    where period = 'month'
+    group by entity_type, canonical
 )
 select
     t.entity_type,
     t.canonical,
     t.mention_count,
     t.review_count,
+    m.unique_text_count,
+    m.cluster_count,
     f.date as first_date,
     l.date as last_date
 from totals as t
 join calendar as f on f.date = t.first_date
-join calendar as l on l.date = t.last_date;
+join calendar as l on l.date = t.last_date
+left join months as m on m.entity_type = t.entity_type and m.canonical = t.canonical;

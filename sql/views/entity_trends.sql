@@ -11,6 +11,9 @@
 -- entity_type             brand, product, model_number, misc, or a label of your own
 -- canonical               the entity's name: normalised, aliases resolved
 -- review_count            reviews that mention it
+-- unique_text_count       different texts among them: copied reviews count once
+-- cluster_count           the same, with texts that are nearly the same counted once; null where a day was counted before
+--                         they were known
 -- mention_count           mentions of it; one review may hold several
 -- model_version           the model that read the day's reviews; mixed where there were several
 -- previous_model_version  the model of the last day before that one model read alone; null if there is none, or if mixed
@@ -44,6 +47,8 @@ select
     e.entity_type,
     e.canonical,
     e.review_count,
+    e.unique_text_count,
+    e.cluster_count,
     e.mention_count,
     d.model_version,
     u.previous_model_version,

@@ -222,10 +222,13 @@ def duplicate_clusters(tables: Tables) -> pl.DataFrame:
 
 
 def entities(tables: Tables) -> pl.DataFrame:
+    in_a_month = clustered(tables, "mentions").unique([*ENTITY, "month_start", "text_hash"]).group_by(ENTITY).agg(
+        unique_text_count=pl.len(), cluster_count=pl.struct("month_start", "cluster").n_unique(),
+    )  # fmt: skip
     return tables["mentions"].group_by(ENTITY).agg(
         mention_count=pl.len(), review_count=pl.col("review_id").n_unique(), first_date=pl.col("review_date").min(),
         last_date=pl.col("review_date").max(),
-    )  # fmt: skip
+    ).join(in_a_month, on=ENTITY)  # fmt: skip
 
 
 def entity_aliases(tables: Tables) -> pl.DataFrame:

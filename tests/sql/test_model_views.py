@@ -13,6 +13,7 @@ from ecner.schema import TABLES
 from ecner.storage.query import run_query
 from ecner.storage.views import view_header, view_names
 from tests.sql import test_views
+from tests.sql.figures import clustered, texts
 from tests.sql.nights import NAMES, fill, night
 
 Tables = dict[str, pl.DataFrame]
@@ -93,9 +94,9 @@ def entity_trends(tables: Tables) -> pl.DataFrame:
     types = bridge.filter(canonical="*").rename({"old_count": "type_old_count", "new_count": "type_new_count"})
     entities = bridge.drop("bridge_reviews").rename({"old_count": "bridge_old_count", "new_count": "bridge_new_count"})
     return (
-        tables["mentions"]
+        clustered(tables, "mentions")
         .group_by("review_date", *ENTITY)
-        .agg(review_count=pl.col("review_id").n_unique(), mention_count=pl.len())
+        .agg(mention_count=pl.len(), **texts())
         .join(pl.DataFrame(days, schema=names, orient="row"), on="review_date")
         .join(entities, on=[*pair, *ENTITY], how="left")
         .join(types.drop("canonical"), on=[*pair, "entity_type"], how="left")

@@ -37,29 +37,24 @@ def top_entities(period: str) -> Callable[[Tables], pl.DataFrame]:
 
 
 def week_over_week_movers(tables: Tables) -> pl.DataFrame:
-    weekly = dated(tables, "mentions").group_by("week_start", *ENTITY).agg(pl.col("review_id").n_unique().alias("now"))
-    before = weekly.select(pl.col("week_start") + timedelta(days=7), *ENTITY, before="now")
+    weekly = clustered(tables, "mentions").group_by("week_start", *ENTITY).agg(**texts())
+    names = {f"previous_{name}": name for name in texts()}
+    before = weekly.select(pl.col("week_start") + timedelta(days=7), *ENTITY, **names)
     read = set(dated(tables, "review_coverage")["week_start"])
     compared = [week for week in read if week - timedelta(days=7) in read]
+    now, then = pl.col("review_count"), pl.col("previous_review_count")
     return (
         weekly.join(before, on=["week_start", *ENTITY], how="full", coalesce=True)
         .filter(pl.col("week_start").is_in(compared))
-        .with_columns(pl.col("now", "before").fill_null(0).cast(pl.Int64))
-        .select(
-            "week_start",
-            *ENTITY,
-            review_count="now",
-            previous_review_count="before",
-            change=pl.col("now") - pl.col("before"),
-            change_ratio=pl.when(pl.col("before") > 0).then((pl.col("now") - pl.col("before")) / pl.col("before")),
-        )
+        .with_columns(pl.col(*names, *texts()).fill_null(0))
+        .with_columns(change=now - then, change_ratio=pl.when(then > 0).then((now - then) / then))
     )
 
 
 def brand_pairs(right: str) -> Callable[[Tables], pl.DataFrame]:
     def expected(tables: Tables) -> pl.DataFrame:
         weekly = pairs(tables, ["week_start"], clustered(tables, "mentions")).filter(other_type=right)
-        counts = weekly.select("week_start", "brand", "review_count", **{right: "other"})
+        counts = weekly.select("week_start", "brand", *texts(), **{right: "other"})
         return counts.with_columns(total_review_count=pl.col("review_count").sum().over("brand", right))
 
     return expected
@@ -148,7 +143,7 @@ EXPECTED: dict[str, Callable[[Tables], pl.DataFrame]] = {
 def in_one_form(frame: pl.DataFrame) -> pl.DataFrame:
     """Columns and rows in one order, counts of one width."""
     whole = frame.select(sorted(frame.columns)).cast({pl.UInt32: pl.Int64})
-    return whole.with_columns(cs.float().round(9)).sort(pl.all())
+    return whole.with_columns(cs.float().round(9)).sort(~cs.float(), cs.float())
 
 
 @pytest.mark.parametrize("seed", range(2))
