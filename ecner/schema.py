@@ -173,6 +173,7 @@ TABLES: Mapping[str, Table] = {
             _nullable("mean_rating", "float"),
             *_text("model_version"),
             _nullable("cluster_count", "int"),
+            _nullable("first_review_id"),
         ),
         _table(
             "entity_pairs_daily",
@@ -355,6 +356,15 @@ TABLES: Mapping[str, Table] = {
             Column("lift", "float"),
             Column("lift_lower", "float"),
             Column("lift_upper", "float"),
+        ),
+        # What reviews of each product write about, by month; a text or cluster counts for one product, the first by id.
+        _table(
+            "product_entities",
+            _key("month_start", "date"),
+            _key("product_id"),
+            _key("entity_type"),
+            _key("canonical"),
+            *_int("review_count", "unique_text_count", "cluster_count"),
         ),
         # How much was read of a period, by each model and, under *, by all.
         _table(

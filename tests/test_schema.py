@@ -11,11 +11,13 @@ CONTRACT = {
     "review_coverage": "*review_id product_id rating created_at updated_at review_date chars chars_read windows "
     "mention_count text_hash fingerprint model_version run_id",
     "entity_daily": "*review_date *entity_type *canonical mention_count review_count unique_text_count "
-    "product_count mean_confidence mean_rating model_version",
-    "entity_pairs_daily": "*review_date *left_type *left_name *right_type *right_name review_count",
+    "product_count mean_confidence mean_rating model_version cluster_count first_review_id",
+    "entity_pairs_daily": "*review_date *left_type *left_name *right_type *right_name review_count unique_text_count "
+    "cluster_count",
     "rejected_reviews": "*run_id *source_row review_id reason detail",
     "text_readings": "*fingerprint *text_hash chars chars_read windows unknown_chars",
-    "text_spans": "*fingerprint *text_hash *span_no label start_char end_char confidence surface",
+    "text_spans": "*fingerprint *text_hash *span_no label start_char end_char confidence surface "
+    "left_context right_context",
     "extraction_runs": "*run_id source status started_at finished_at watermark_column watermark_low watermark_high "
     "reviews_in reviews_rejected texts_unique texts_cached texts_inferred mentions_out model_version error "
     "publish_hash reviews_deleted",
@@ -25,6 +27,23 @@ CONTRACT = {
     "gate_decisions": "*version *champion *rule outcome value lower upper allowed detail decided_at",
     "model_bridge": "*old_version *new_version *entity_type *canonical old_count new_count reviews",
     "drift_metrics": "*run_id *entity_type *metric value baseline baseline_runs allowed drifted",
+    "link_decisions": "*decision_no decided_at decided_by action entity_type alias canonical",
+    "link_suggestions": "*entity_type *alias *canonical kind score alias_count canonical_count together_count "
+    "adjacent_count shared_slots alias_example canonical_example suggested_at",
+    "text_clusters": "*text_hash cluster_id band_1 band_2 band_3 band_4 band_5 band_6 band_7 band_8 band_9 band_10 "
+    "band_11 band_12",
+    "entity_periods": "*period *period_start *entity_type *canonical mention_count review_count unique_text_count "
+    "cluster_count product_count probability_mass corrected_count corrected_lower corrected_upper evaluated_on "
+    "model_version",
+    "type_periods": "*period *period_start *entity_type mention_count review_count unique_text_count cluster_count "
+    "probability_mass corrected_count corrected_lower corrected_upper evaluated_on model_version",
+    "pair_periods": "*period *period_start *left_type *left_name *right_type *right_name review_count "
+    "unique_text_count cluster_count lift lift_lower lift_upper",
+    "product_entities": "*month_start *product_id *entity_type *canonical review_count unique_text_count cluster_count",
+    "period_coverage": "*period *period_start *model_version review_count unique_text_count cluster_count",
+    "entity_movements": "*period *period_start *entity_type *canonical review_count unique_text_count cluster_count "
+    "previous_review_count previous_unique_text_count previous_cluster_count ratio ratio_lower ratio_upper "
+    "expected_lower expected_upper is_break p_value q_value",
     "annotations": "review_id text spans label annotator labelled_at",
     "tombstones": "*kind *hash updated_at removed_at",
     "leases": "*name holder token expires_at process",

@@ -9,8 +9,10 @@ MIXED = "mixed"
 ENTITY, TYPE = ("entity_type", "canonical"), ("entity_type",)
 PAIR = ("left_type", "left_name", "right_type", "right_name")
 _TEXT, _VERSION = ("text_hash", "cluster"), "model_version"
+_PRODUCT, _OF_PRODUCTS = "product_id", ("product", "brand")
 _ADDED = ("mention_count", "review_count", "confidence", "rating", "rated")
-MENTION_COLUMNS = (*ENTITY, "review_id", "text_hash", "product_id", "confidence", _VERSION)
+_SUMS = (pl.col(_ADDED).sum(), pl.col("first_review_id").min())
+MENTION_COLUMNS = (*ENTITY, "review_id", "text_hash", _PRODUCT, "confidence", _VERSION)
 _ROWS_HELD = 200_000
 
 
@@ -18,16 +20,15 @@ class PeriodCounts:
     """Counts of entities, their types and pairs of one period; memory follows the entities and their texts."""
 
     def __init__(self) -> None:
-        self._entities = _Folded(lambda rows: rows.group_by(*ENTITY, _VERSION).agg(pl.col(_ADDED).sum()))
-        self._types = _Folded(lambda rows: rows.group_by(*TYPE, _VERSION).agg(pl.col(_ADDED).sum()))
-        self._texts = _Folded(lambda rows: rows.unique())
-        self._products = _Folded(lambda rows: rows.unique())
+        self._entities = _Folded(lambda rows: rows.group_by(*ENTITY, _VERSION).agg(*_SUMS))
+        self._types = _Folded(lambda rows: rows.group_by(*TYPE, _VERSION).agg(*_SUMS))
+        self._texts = _Folded(lambda rows: rows.group_by(*ENTITY, *_TEXT, _PRODUCT).agg(pl.col("review_count").sum()))
         self._pairs = _Folded(lambda rows: rows.group_by(PAIR).agg(pl.col("review_count").sum()))
         self._pair_texts = _Folded(lambda rows: rows.unique())
 
     @property
     def _folded(self) -> "tuple[_Folded, ...]":
-        return self._entities, self._types, self._texts, self._products, self._pairs, self._pair_texts
+        return self._entities, self._types, self._texts, self._pairs, self._pair_texts
 
     def add(self, mentions: pl.DataFrame, ratings: pl.DataFrame) -> None:
         """Adds all mentions of some reviews.
@@ -40,8 +41,7 @@ class PeriodCounts:
         pages = (
             _of_page(mentions, ratings, ENTITY),
             _of_page(mentions, ratings, TYPE),
-            mentions.select(*ENTITY, *_TEXT).unique(),
-            mentions.select(*ENTITY, "product_id").drop_nulls().unique(),
+            mentions.group_by(*ENTITY, *_TEXT, _PRODUCT).agg(review_count=pl.col("review_id").n_unique()),
             pairs.group_by(PAIR).agg(review_count=pl.len()),
             pairs.select(*PAIR, *_TEXT).unique(),
         )
@@ -66,13 +66,13 @@ class PeriodCounts:
     def entities(self) -> pl.DataFrame:
         """Counts by type and name, in their order.
 
-        ``mean_rating`` is over the reviews that mention the entity, each once; ``mean_confidence`` over the mentions,
-        whose sum is ``probability_mass``.
+        ``mean_rating`` is over the reviews that mention the entity, each once, and ``first_review_id`` the least id of
+        theirs; ``mean_confidence`` is over the mentions, whose sum is ``probability_mass``.
         """
-        products = self._whole(self._products).group_by(ENTITY).agg(product_count=pl.len())
+        products = self._whole(self._texts).drop_nulls(_PRODUCT).group_by(ENTITY)
         return (
             self._sums(self._entities, ENTITY)
-            .join(products, on=ENTITY, how="left")
+            .join(products.agg(product_count=pl.col(_PRODUCT).n_unique()), on=ENTITY, how="left")
             .with_columns(
                 pl.col("product_count").fill_null(0),
                 mean_confidence=pl.col("probability_mass") / pl.col("mention_count"),
@@ -85,6 +85,20 @@ class PeriodCounts:
         """Counts by type: a review or text that mentions several of its entities counts once."""
         return self._sums(self._types, TYPE).sort(TYPE)
 
+    def of_products(self) -> pl.DataFrame:
+        """Counts of the products and brands that reviews of each product mention, by product_id and entity.
+
+        A text, and a cluster, counts for one product, the first by id: so counts of several products add up, and copies
+        of a text under many products are one voice.
+        """
+        rows = self._whole(self._texts).drop_nulls(_PRODUCT).filter(pl.col("entity_type").is_in(_OF_PRODUCTS))
+        counts = rows.group_by(_PRODUCT, *ENTITY).agg(pl.col("review_count").sum())
+        for name, of in (("unique_text_count", "text_hash"), ("cluster_count", "cluster")):
+            firsts = rows.group_by(*ENTITY, of).agg(pl.col(_PRODUCT).min())
+            owned = firsts.group_by(_PRODUCT, *ENTITY).agg(pl.len().cast(pl.Int64).alias(name))
+            counts = counts.join(owned, on=[_PRODUCT, *ENTITY], how="left")
+        return counts.with_columns(pl.col("unique_text_count", "cluster_count").fill_null(0)).sort(_PRODUCT, *ENTITY)
+
     def pairs(self) -> pl.DataFrame:
         """In how many reviews, texts and clusters two entities stand together, the brand on the left."""
         texts = _distinct_texts(self._whole(self._pair_texts), PAIR)
@@ -93,7 +107,7 @@ class PeriodCounts:
     def _sums(self, folded: "_Folded", key: Sequence[str]) -> pl.DataFrame:
         version = pl.col(_VERSION)
         mixed = pl.when(version.n_unique() == 1).then(version.first()).otherwise(pl.lit(MIXED))
-        sums = self._whole(folded).group_by(key).agg(pl.col(_ADDED).sum(), model_version=mixed)
+        sums = self._whole(folded).group_by(key).agg(*_SUMS, model_version=mixed)
         texts = _distinct_texts(self._whole(self._texts), key)
         return sums.join(texts, on=key).rename({"confidence": "probability_mass"})
 
@@ -151,7 +165,12 @@ def _of_page(mentions: pl.DataFrame, ratings: pl.DataFrame, of: Sequence[str]) -
         .unique()
         .join(ratings.select("review_id", "rating"), on="review_id", how="left")
         .group_by(key)
-        .agg(review_count=pl.len().cast(pl.Int64), rating=pl.col("rating").sum(), rated=pl.col("rating").count())
+        .agg(
+            review_count=pl.len().cast(pl.Int64),
+            rating=pl.col("rating").sum(),
+            rated=pl.col("rating").count(),
+            first_review_id=pl.col("review_id").min(),
+        )
     )
     counts = mentions.group_by(key).agg(mention_count=pl.len().cast(pl.Int64), confidence=pl.col("confidence").sum())
     return counts.join(rated, on=key)

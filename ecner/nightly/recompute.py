@@ -10,7 +10,7 @@ from ecner.nightly.clusters import add_cluster
 from ecner.nightly.estimates import corrected_counts, read_quality, restated
 from ecner.nightly.lift import lifts
 from ecner.nightly.movement import COUNTS, Read, movements
-from ecner.nightly.periods import DAY, Period, moved_by, periods_of
+from ecner.nightly.periods import DAY, MONTH, Period, moved_by, periods_of
 from ecner.storage.transaction import Reader, Transaction
 
 ALL_VERSIONS = "*"
@@ -51,6 +51,8 @@ def _count(transaction: Transaction, days: set[date], evaluated_on: Sequence[str
     periods = periods_of(days)
     _clear(transaction, _OF_PERIODS, periods)
     _clear(transaction, ["period_coverage"], (Period(DAY, day) for day in days))
+    months = [period.start for period in periods if period.kind == MONTH]
+    transaction.delete("product_entities", "month_start", pl.Series(sorted(months), dtype=pl.Date))
     held: dict[Period, tuple[PeriodCounts, list[pl.DataFrame]]] = {}
     for day in sorted({day for period in periods for day in period.days}):
         counts, coverage = _count_day(transaction, day), _coverage(transaction, day)
@@ -103,6 +105,8 @@ def _write(
     for table, counted, key in (("entity_periods", entities, ENTITY), ("type_periods", counts.types(), TYPE)):
         corrected = corrected_counts(counts.by_version(key), quality, key)
         _append(transaction, table, period, counted.join(corrected, on=key))
+    if period.kind == MONTH:
+        transaction.append("product_entities", counts.of_products().with_columns(month_start=period.start))
     clusters = int(totals.filter(model_version=ALL_VERSIONS)["cluster_count"].item())
     _append(transaction, "pair_periods", period, lifts(counts.pairs(), entities, clusters))
 

@@ -1,9 +1,10 @@
-"""Rename a million mentions: one decision on the most frequent name, entered as ecner link accept does.
+"""Rename a million mentions, and ask every view: one decision, entered as ecner link accept does.
 
     python -m tests.bench.relink [--mentions 1000000] [--days 60] [--warehouse URL]
 
-Fills a warehouse with random mentions, none of whose texts is anywhere, and times the decision: over 60 s for all of
-it is a failure. Then times each view, and names the slowest.
+Fills a warehouse with random mentions, none of whose texts is anywhere, and times the decision on the most frequent
+name: over 60 s for all of it is a failure. Then times each view, all of its rows and columns worked out in the database:
+over 2 s is a failure.
 """
 
 import argparse
@@ -50,14 +51,18 @@ def main() -> None:
         seconds = time.perf_counter() - began
         print(f"{decided.to_text()}: {seconds:.1f} s, day copies included")
         times = {view: _seconds(url, view) for view in view_names()}
-    for view, spent in sorted(times.items(), key=lambda item: -item[1])[:5]:
+    print("views, the slowest first:")
+    for view, spent in sorted(times.items(), key=lambda item: -item[1]):
         print(f"  {view:<24}{spent:.2f} s")
-    sys.exit(seconds > 60)
+    sys.exit(seconds > 60 or max(times.values()) > 2)
 
 
 def _seconds(url: str, view: str) -> float:
+    """Of a count of each column: the database has to make all of them, and to send one row."""
+    columns = run_query(url, None, f"select * from {view} limit 0").columns  # noqa: S608
+    counts = ", ".join(f"count({name}) as {name}" for name in columns)
     began = time.perf_counter()
-    run_query(url, None, f"select count(*) as rows from {view}")  # noqa: S608
+    run_query(url, None, f"select count(*) as all_rows, {counts} from {view}")  # noqa: S608
     return time.perf_counter() - began
 
 

@@ -187,23 +187,26 @@ def co_mentions(tables: Tables) -> pl.DataFrame:
 
 
 def share_of_voice(tables: Tables) -> pl.DataFrame:
-    said = tables["mentions"].filter(pl.col("entity_type") == "product", pl.col("product_id").is_not_null())
+    mentions = clustered(tables, "mentions").filter(pl.col("product_id").is_not_null())
     categories = (
-        said.group_by("product_id", category="canonical")
-        .agg(texts=pl.col("text_hash").n_unique())
-        .sort("texts", "category", descending=[True, False])
+        mentions.filter(entity_type="product")
+        .group_by("product_id", category="canonical")
+        .agg(reviews=pl.col("review_id").n_unique())
+        .sort("reviews", "category", descending=[True, False])
         .unique("product_id", keep="first", maintain_order=True)
-        .drop("texts")
+        .drop("reviews")
     )
-    voices = (
-        clustered(tables, "mentions")
-        .filter(entity_type="brand")
-        .join(categories, on="product_id")
-        .group_by("month_start", "category", brand="canonical")
-        .agg(**texts())
-    )
-    count = pl.col("cluster_count")
-    return voices.with_columns(share_of_voice=count / count.sum().over("month_start", "category"))
+    brands = mentions.filter(entity_type="brand").rename({"canonical": "brand"})
+    voices = brands.join(categories, on="product_id").group_by("month_start", "category", "brand").agg(
+        review_count=pl.col("review_id").n_unique()
+    )  # fmt: skip
+    key = ["month_start", "category", "brand"]
+    for name, column in (("unique_text_count", "text_hash"), ("cluster_count", "cluster")):
+        once = brands.sort("product_id").unique(["month_start", "brand", column], keep="first", maintain_order=True)
+        counted = once.join(categories, on="product_id").group_by(key).agg(pl.len().alias(name))
+        voices = voices.join(counted, on=key, how="left").with_columns(pl.col(name).fill_null(0))
+    count, whole = pl.col("cluster_count"), pl.col("cluster_count").sum().over("month_start", "category")
+    return voices.with_columns(share_of_voice=pl.when(whole > 0).then(count / whole))
 
 
 def duplicate_clusters(tables: Tables) -> pl.DataFrame:
@@ -257,7 +260,8 @@ def new_entities(tables: Tables) -> pl.DataFrame:
         first_date=pl.col("review_date").first(),
         first_week=pl.col("week_start").first(),
         first_review_id=pl.col("review_id").first(),
-        mention_count=pl.len(),
-        review_count=pl.col("review_id").n_unique(),
     )
-    return firsts.join(spans, on=["text_hash", "start_char"], how="left").drop("text_hash", "start_char")
+    counts = entities(tables).drop("first_date", "last_date")
+    return firsts.join(spans, on=["text_hash", "start_char"], how="left").drop("text_hash", "start_char").join(
+        counts, on=ENTITY
+    )  # fmt: skip

@@ -50,7 +50,8 @@ def _index(name: str, *columns: str) -> None:
 def upgrade() -> None:
     op.drop_index("ix_mentions_entity_type_canonical", "mentions", schema=_schema())
     _index("mentions", "entity_type", "canonical", "surface")
-    op.add_column("entity_daily", _int("cluster_count", nullable=True), schema=_schema())
+    for column in (_int("cluster_count", nullable=True), _text("first_review_id", nullable=True)):
+        op.add_column("entity_daily", column, schema=_schema())
     for name in ("unique_text_count", "cluster_count"):
         op.add_column("entity_pairs_daily", _int(name, nullable=True), schema=_schema())
     for name in ("left_context", "right_context"):
@@ -99,6 +100,8 @@ def _create_periods() -> None:
         *map(_int, counts),
         *map(_float, ("lift", "lift_lower", "lift_upper")),
     )
+    start, of_product = sa.Column("month_start", sa.Date(), nullable=False), ("product_id", "entity_type", "canonical")
+    _create("product_entities", ["month_start", *of_product], start, *map(_text, of_product), *map(_int, counts))
     _create_of_period("period_coverage", ["model_version"], *map(_int, counts))
     figures = ("ratio", "ratio_lower", "ratio_upper", "expected_lower", "expected_upper")
     _create_of_period(
