@@ -1,3 +1,5 @@
+from itertools import count
+
 import hypothesis
 import pytest
 import torch
@@ -15,9 +17,11 @@ hypothesis.settings.load_profile("ecner")
 def new_place(request, tmp_path):
     """URL and schema of a warehouse that is not there yet, on a database that is named."""
 
+    numbers = count(1)
+
     def make(database):
         if database == "sqlite":
-            return f"sqlite:///{tmp_path}/new folder/warehouse.db", None
+            return f"sqlite:///{tmp_path}/new folder {next(numbers)}/warehouse.db", None
         server = request.getfixturevalue("postgresql_server")
         return server.url(), server.new_schema()
 

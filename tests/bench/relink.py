@@ -3,8 +3,8 @@
     python -m tests.bench.relink [--mentions 1000000] [--days 60] [--warehouse URL]
 
 Fills a warehouse with random mentions, none of whose texts is anywhere, and times the decision on the most frequent
-name: over 60 s for all of it is a failure. Then times each view, all of its rows and columns worked out in the database:
-over 2 s is a failure.
+name: over 60 s for all of it is a failure. Then times each view, all of its rows and columns worked out in the
+database: over 2 s is a failure.
 """
 
 import argparse

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given
 
 from ecner.config import Address, Settings
 from ecner.errors import LeaseError
@@ -18,7 +19,7 @@ from ecner.nightly.page import make_page, remove_page, write_page
 from ecner.storage.query import run_query
 from ecner.storage.warehouse import Warehouse
 from tests.commands import complaint, invoke
-from tests.sql.nights import fill, night
+from tests.sql.nights import A_FEW_NIGHTS, night, nights, publish
 
 NASTY = "</script><img src=x onerror=alert(1)><b>&amp;\u202e\x07\"'"
 SHOWN = NASTY.replace("\u202e", "\ufffd").replace("\x07", "\ufffd")
@@ -80,10 +81,7 @@ class Parsed(HTMLParser):
 
 
 def make(place, tables, **days: date):
-    warehouse = Warehouse(*place)
-    warehouse.migrate()
-    with warehouse.begin() as transaction:
-        fill(transaction, tables)
+    publish(place, tables)
     return make_page(Address(*place), **days)
 
 
@@ -116,10 +114,13 @@ def near(words, value, digits=1):
     return words == "" if value is None else figure(words) == pytest.approx(value, abs=0.5 * 10**-digits + 1e-9)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_its_figures_are_those_of_the_views(place, seed):
-    """The random night ends on 2024-03-09, so that of its weeks that of 02-26, and of its months March is told of."""
-    page = Parsed(make(place, night(seed)))
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+@given(tables=nights())
+@A_FEW_NIGHTS
+def test_its_figures_are_those_of_the_views(new_place, database, tables):
+    """A random night ends on 2024-03-09, so that of its weeks that of 02-26, and of its months March is told of."""
+    place = new_place(database)
+    page = Parsed(make(place, tables))
     view = {name: run_query(*place, name) for name in ("corrected_counts", "movements", "co_mentions")}
     month = pl.col("period").eq("month") & pl.col("period_start").eq(date(2024, 3, 1))
     week = pl.col("period").eq("week") & pl.col("period_start").eq(date(2024, 2, 26))
@@ -160,9 +161,12 @@ def test_its_figures_are_those_of_the_views(place, seed):
         assert near(row["lift [90%]"], of["lift"])
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_totals_voices_and_copies_are_those_of_the_views(place, seed):
-    page, march = Parsed(make(place, night(seed))), date(2024, 3, 1)
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+@given(tables=nights())
+@A_FEW_NIGHTS
+def test_totals_voices_and_copies_are_those_of_the_views(new_place, database, tables):
+    place = new_place(database)
+    page, march = Parsed(make(place, tables)), date(2024, 3, 1)
     totals = run_query(*place, "type_counts").filter(period="month", period_start=march)
     rows = page.table("In short", ["type", "corrected [90%]"])
     assert {row["type"] for row in rows} == set(totals["entity_type"]) > set(TYPES)

@@ -5,10 +5,14 @@ from datetime import UTC, date, datetime, timedelta
 from random import Random
 
 import polars as pl
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
 from ecner.nightly.recompute import recompute
 from ecner.schema import BANDS, TABLES
 from ecner.storage.transaction import Transaction
+from ecner.storage.warehouse import Warehouse
 
 FIRST, DAYS = date(2024, 1, 25), 45
 EVALUATED_ON = "dev"
@@ -19,6 +23,23 @@ NAMES = {
     "model_number": ["p40", "x1"],
     "misc": ["七夕"],
 }
+
+
+# Each is a whole warehouse, so a few have to do; every run of the suite draws others.
+A_FEW_NIGHTS = settings(max_examples=2, suppress_health_check=[*HealthCheck], phases=[Phase.explicit, Phase.generate])
+
+
+def nights() -> SearchStrategy[dict[str, pl.DataFrame]]:
+    """Random nights, told by their seeds."""
+    return st.integers(0, 2**32).map(night)
+
+
+def publish(place: tuple[str, str | None], tables: Mapping[str, pl.DataFrame]) -> None:
+    """Makes a warehouse and fills it."""
+    warehouse = Warehouse(*place)
+    warehouse.migrate()
+    with warehouse.begin() as transaction:
+        fill(transaction, tables)
 
 
 def night(seed: int) -> dict[str, pl.DataFrame]:
@@ -58,6 +79,8 @@ def _review(random: Random, number: int) -> dict[str, object]:
     day = FIRST + timedelta(days=random.randrange(DAYS))
     if SILENT_WEEK <= day < SILENT_WEEK + timedelta(days=7):
         day = FIRST
+    if number == 0:
+        day = FIRST + timedelta(days=DAYS - 1)
     return {
         "review_id": str(number),
         "product_id": random.choice([None, "p1", "p2", "p3"]),

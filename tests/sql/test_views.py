@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import polars as pl
 import pytest
+from hypothesis import given
 from polars import selectors as cs
 from polars.testing import assert_frame_equal
 
@@ -14,7 +15,7 @@ from ecner.storage.query import run_query
 from ecner.storage.views import view_header, view_names
 from tests.sql import figures
 from tests.sql.figures import ENTITY, Tables, clustered, dated, pairs, texts
-from tests.sql.nights import SILENT_WEEK, fill, night
+from tests.sql.nights import A_FEW_NIGHTS, SILENT_WEEK, nights, publish
 
 
 def top_entities(period: str) -> Callable[[Tables], pl.DataFrame]:
@@ -146,11 +147,12 @@ def in_one_form(frame: pl.DataFrame) -> pl.DataFrame:
     return whole.with_columns(cs.float().round(9)).sort(~cs.float(), cs.float())
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_each_view_equals_its_counterpart_in_polars(warehouse, place, seed):
-    tables = night(seed)
-    with warehouse.begin() as transaction:
-        fill(transaction, tables)
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+@given(tables=nights())
+@A_FEW_NIGHTS
+def test_each_view_equals_its_counterpart_in_polars(new_place, database, tables):
+    place = new_place(database)
+    publish(place, tables)
     for view, expected in EXPECTED.items():
         try:
             wanted = in_one_form(expected(tables))
