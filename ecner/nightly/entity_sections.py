@@ -131,14 +131,14 @@ def _new(figures: Figures, scope: Scope) -> Iterator[Block]:
         (
             *(row[name] for name in of),
             str(row["first_date"]),
-            number(row["review_count"]),
+            *(number(row[name]) for name in ("cluster_count", "review_count")),
             row["first_context"] or "",
-            row["first_review_id"],
+            row["first_review_id"] or "",
         )
         for row in rows.to_dicts()
     ]
-    head = ("name", "type", "first day", "reviews", "first mention", "first review")
-    yield Table(head, cells, f"{since}. View new_entities: of each type the 30 in most reviews. {_NEW}", "long")
+    head = ("name", "type", "first day", "clusters", "reviews", "first mention", "first review")
+    yield Table(head, cells, f"{since}. View new_entities: of each type the 30 in most clusters. {_NEW}", "long")
 
 
 def _together(figures: Figures, scope: Scope) -> Iterator[Block]:

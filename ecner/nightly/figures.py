@@ -130,7 +130,7 @@ def _of_entities(scope: Scope) -> dict[str, str]:
     """Each says how much of it there is at most: the page has to stay small."""
     most = "coalesce(corrected_count, mention_count) desc, mention_count desc, canonical"
     surest = "coalesce(q_value, 2), coalesce(p_value, 2), canonical"
-    widest = "review_count desc, mention_count desc, canonical"
+    widest = "cluster_count desc, review_count desc, canonical"
     moved = f"{_either(scope)} and {_TOLD}"
     counted = _ranked("corrected_counts", f"{_in(scope.month)} and {_TOLD}", "entity_type", most)
     others = _ranked("corrected_counts", f"{_in(scope.month)} and not {_TOLD}", "entity_type", most)

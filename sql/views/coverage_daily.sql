@@ -7,8 +7,8 @@
 -- month_start             the first day of its month
 -- review_count            reviews read
 -- unique_text_count       different texts among them: copied reviews count once
--- cluster_count           the same, with texts that are nearly the same counted once; null where a day was counted before
---                         they were known
+-- cluster_count           the same, with texts that are nearly the same counted once; both null where a day was counted
+--                         before they were kept
 -- product_count           different products reviewed; reviews without a product count for none
 -- chars, chars_read       characters of the reviews, and those of them that the model saw
 -- mention_count           mentions found
@@ -27,7 +27,7 @@ select
     c.week_start,
     c.month_start,
     count(*) as review_count,
-    count(distinct r.text_hash) as unique_text_count,
+    max(p.unique_text_count) as unique_text_count,
     max(p.cluster_count) as cluster_count,
     count(distinct r.product_id) as product_count,
     cast(sum(r.chars) as bigint) as chars,

@@ -20,18 +20,24 @@ drop view if exists new_entities;
 
 create view new_entities as
 with first_reviews as (
-    select e.entity_type, e.canonical, e.first_date, d.first_review_id, e.mention_count, e.review_count,
-        e.unique_text_count, e.cluster_count
+    select
+        e.entity_type,
+        e.canonical,
+        e.first_date,
+        d.first_review_id,
+        e.mention_count,
+        e.review_count,
+        e.unique_text_count,
+        e.cluster_count,
+        -- Looked up by the review alone: by the name, too, SQLite would look through all mentions of it.
+        (
+            select min(case when m.entity_type = e.entity_type and m.canonical = e.canonical then m.start_char end)
+            from mentions as m
+            where m.review_id = d.first_review_id
+        ) as start_char
     from entities as e
     join entity_daily as d
         on d.review_date = e.first_date and d.entity_type = e.entity_type and d.canonical = e.canonical
-),
-first_mentions as (
-    select f.entity_type, f.canonical, min(m.start_char) as start_char
-    from first_reviews as f
-    join mentions as m
-        on m.review_id = f.first_review_id and m.entity_type = f.entity_type and m.canonical = f.canonical
-    group by f.entity_type, f.canonical
 )
 select
     f.entity_type,
@@ -46,7 +52,6 @@ select
     f.cluster_count
 from first_reviews as f
 join calendar as c on c.date = f.first_date
-left join first_mentions as m on m.entity_type = f.entity_type and m.canonical = f.canonical
 left join review_coverage as r on r.review_id = f.first_review_id
 left join text_spans as s
-    on s.fingerprint = r.fingerprint and s.text_hash = r.text_hash and s.start_char = m.start_char;
+    on s.fingerprint = r.fingerprint and s.text_hash = r.text_hash and s.start_char = f.start_char;

@@ -1,6 +1,6 @@
 """Rename a million mentions, and ask every view: one decision, entered as ecner link accept does.
 
-    python -m tests.bench.relink [--mentions 1000000] [--days 60] [--warehouse URL]
+    python -m tests.bench.relink [--mentions 1000000] [--days 60] [--database postgresql]
 
 Fills a warehouse with random mentions, none of whose texts is anywhere, and times the decision on the most frequent
 name: over 60 s for all of it is a failure. Then times each view, all of its rows and columns worked out in the
@@ -11,6 +11,7 @@ import argparse
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from datetime import date, timedelta
 
 import numpy as np
@@ -22,6 +23,7 @@ from ecner.nightly.recompute import recompute
 from ecner.storage.query import run_query
 from ecner.storage.views import view_names
 from ecner.storage.warehouse import Warehouse
+from tests.postgresql import running_server
 
 FIRST = date(2026, 1, 5)
 _A_REVIEW = 3  # mentions
@@ -34,10 +36,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mentions", type=int, default=1_000_000)
     parser.add_argument("--days", type=int, default=60)
-    parser.add_argument("--warehouse", help="SQLAlchemy URL of an empty database; a new SQLite file if not given")
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        url = options.warehouse or f"sqlite:///{folder}/warehouse.db"
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        on_server = options.database == "postgresql"
+        url = stack.enter_context(running_server()).url() if on_server else f"sqlite:///{folder}/warehouse.db"
         settings = Settings.model_validate({
             "warehouse": {"url": url}, "lake": {"uri": f"{folder}/lake"}, "source": {"uri": "nowhere"},
         })  # fmt: skip

@@ -90,7 +90,7 @@ def _entities(mentions: Sequence[Row], ratings: Mapping[str, float | None]) -> l
             "review_count": len(reviews), "unique_text_count": len({mention["text_hash"] for mention in group}),
             "product_count": len({mention["product_id"] for mention in group} - {None}),
             "mean_confidence": fmean(mention["confidence"] for mention in group),
-            "mean_rating": fmean(rated) if rated else None,
+            "mean_rating": fmean(rated) if rated else None, "first_review_id": min(reviews, key=str.encode),
         })  # fmt: skip
     return rows
 

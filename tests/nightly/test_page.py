@@ -19,7 +19,7 @@ from ecner.nightly.page import make_page, remove_page, write_page
 from ecner.storage.query import run_query
 from ecner.storage.warehouse import Warehouse
 from tests.commands import complaint, invoke
-from tests.sql.nights import A_FEW_NIGHTS, night, nights, publish
+from tests.sql.nights import A_FEW_NIGHTS, FIRST, night, nights, publish
 
 NASTY = "</script><img src=x onerror=alert(1)><b>&amp;\u202e\x07\"'"
 SHOWN = NASTY.replace("\u202e", "\ufffd").replace("\x07", "\ufffd")
@@ -191,6 +191,24 @@ def test_totals_voices_and_copies_are_those_of_the_views(new_place, database, ta
     rows = page.table("What was read", ["cluster", "reviews"])
     names = ("cluster", "reviews", "texts", "products", "last day")
     assert [tuple(row[name] for name in names) for row in rows] == [tuple(map(str, row)) for row in expected.rows()]
+
+
+def test_what_is_new_is_what_the_view_says(sqlite):
+    """Of the first days, in which everything is."""
+    page = Parsed(make(sqlite, night(5), last=FIRST + timedelta(days=3)))
+    told = run_query(*sqlite, "new_entities").filter(
+        pl.col("first_date") <= FIRST + timedelta(days=3), pl.col("entity_type").is_in(list(TYPES))
+    )
+    rows = page.table("New", ["name", "type", "first day"])
+    order = [(row["type"], -figure(row["clusters"]), -figure(row["reviews"]), row["name"].encode()) for row in rows]
+    assert order == sorted(order)
+    shown = {(row["name"], row["type"]): tuple(row.values())[2:] for row in rows}
+    columns = ("first_date", "cluster_count", "review_count", "first_context", "first_review_id")
+    assert shown == {
+        (row["canonical"], row["entity_type"]): tuple("" if row[name] is None else str(row[name]) for name in columns)
+        for row in told.to_dicts()
+    }
+    assert len(shown) > 4
 
 
 def test_what_was_read_and_what_ran(sqlite):
