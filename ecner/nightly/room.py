@@ -10,7 +10,7 @@ from ecner.storage.warehouse import Warehouse
 
 # Measured on real reviews (tests.bench.scale), with something to spare.
 _LAKE_BYTES_A_ROW = 200
-_WAREHOUSE_BYTES_A_ROW = 2_000  # half of it is the log of the one transaction
+_WAREHOUSE_BYTES_A_ROW = 4_000  # half of it is the log of the one transaction
 _SPARE = 200_000_000
 
 
