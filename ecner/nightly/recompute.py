@@ -54,7 +54,8 @@ def _count(transaction: Transaction, days: set[date], evaluated_on: Sequence[str
     months = [period.start for period in periods if period.kind == MONTH]
     transaction.delete("product_entities", "month_start", pl.Series(sorted(months), dtype=pl.Date))
     held: dict[Period, tuple[PeriodCounts, list[pl.DataFrame]]] = {}
-    for day in sorted({day for period in periods for day in period.days}):
+    read = {period: _days_read(transaction, period) for period in periods}
+    for day in sorted({day for found in read.values() for day in found}):
         counts, coverage = _count_day(transaction, day), _coverage(transaction, day)
         if day in days and not counts.is_empty:
             transaction.append("entity_daily", counts.entities().with_columns(review_date=pl.lit(day)))
@@ -62,11 +63,16 @@ def _count(transaction: Transaction, days: set[date], evaluated_on: Sequence[str
         if day in days:
             _append(transaction, "period_coverage", Period(DAY, day), _totals(coverage))
         for period in periods.intersection(Period.of(day)):
-            whole, read = held.setdefault(period, (PeriodCounts(), []))
+            whole, parts = held.setdefault(period, (PeriodCounts(), []))
             whole.absorb(counts)
-            read.append(coverage)
-            if day == period.last:
+            parts.append(coverage)
+            if day == max(read[period]):
                 _write(transaction, period, *held.pop(period), quality)
+
+
+def _days_read(reader: Reader, period: Period) -> list[date]:
+    within = {"review_date": (period.start, period.last)}
+    return reader.distinct("review_coverage", ["review_date"], where=within)["review_date"].to_list()
 
 
 def _count_day(reader: Reader, day: date) -> PeriodCounts:
@@ -94,10 +100,7 @@ def _write(
     quality: pl.DataFrame,
 ) -> None:
     """Writes a period that has been counted to its end."""
-    read = pl.concat(coverage)
-    if read.is_empty():
-        return
-    totals = _totals(read)
+    totals = _totals(pl.concat(coverage))
     _append(transaction, "period_coverage", period, totals)
     if counts.is_empty:
         return

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,6 +35,7 @@ SQL_TYPES: Mapping[Kind, sa.types.TypeEngine[Any]] = {
 }
 
 
+@lru_cache(maxsize=8)  # nothing is ever added to them
 def sql_tables(schema: str | None = None) -> sa.MetaData:
     """The tables of ``ecner.schema.TABLES`` in a database schema; None is the connection's default one."""
     metadata = sa.MetaData(schema=schema)

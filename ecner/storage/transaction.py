@@ -17,12 +17,12 @@ Where = Mapping[str, object]
 class Reader:
     """Reads tables of the schema within one transaction; frames have the schema's dtypes, also when empty.
 
-    ``where`` maps columns to the value that they must have; None is null.
+    ``where`` maps columns to the value that they must have; None is null, a pair the ends of a range, both inclusive.
     """
 
     def __init__(self, connection: sa.Connection, metadata: sa.MetaData) -> None:
         self.connection = connection
-        self._tables = {table.name: table for table in metadata.sorted_tables}
+        self._tables = {table.name: table for table in metadata.tables.values()}
         self._way = way_of(connection.dialect)
 
     def now(self) -> datetime:
@@ -199,4 +199,7 @@ class Transaction(Reader):
 
 
 def _conditions(table: sa.Table, where: Where | None) -> list[sa.ColumnElement[bool]]:
-    return [table.c[name] == value for name, value in (where or {}).items()]
+    return [
+        table.c[name].between(*value) if isinstance(value, tuple) else table.c[name] == value
+        for name, value in (where or {}).items()
+    ]

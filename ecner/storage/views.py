@@ -67,9 +67,10 @@ def _files() -> list[str]:
 
 
 def _definition(name: str) -> str:
-    if name not in _files():
+    file = resource("sql/views") / f"{name}.sql"
+    if not (name.isidentifier() and file.is_file()):
         raise UsageError(f"no view {name!r}: expected one of {', '.join(_files())}")
-    return (resource("sql/views") / f"{name}.sql").read_text("utf-8")
+    return file.read_text("utf-8")
 
 
 def _statements(name: str) -> list[str]:

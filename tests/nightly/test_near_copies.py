@@ -21,14 +21,22 @@ OF_THE_NIGHTS = (
 )  # fmt: skip
 
 
+@pytest.fixture
+def make_two(tmp_path, model, new_place):
+    """Makes two houses on a database: one is told night by night, the other at once."""
+
+    def make(database="sqlite"):
+        for name in ("by night", "at once"):
+            (tmp_path / name).mkdir()
+            yield House(tmp_path / name, model, *(new_place("postgresql") if database == "postgresql" else ()))
+
+    return make
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def two_houses(request, tmp_path, model, new_place):
-    """One that is told night by night, and one that is told at once, on each database."""
-    made = []
-    for name in ("by night", "at once"):
-        (tmp_path / name).mkdir()
-        made.append(House(tmp_path / name, model, *(new_place("postgresql") if request.param == "postgresql" else ())))
-    return made
+def two_houses(request, make_two):
+    """Those of each database."""
+    return [*make_two(request.param)]
 
 
 def reviews(*texts: str):
@@ -93,8 +101,8 @@ def bridge(text=BRIDGE, *, hours=0, deleted=False, name="bridge"):
         pytest.param([[bridge()], [bridge(BRIDGE.upper(), hours=1)]], 1, id="edited into another bridge"),
     ],
 )
-def test_what_joins_others_counts_only_while_a_review_has_it(two_houses, tmp_path, nights, clusters):
-    house, whole = two_houses
+def test_what_joins_others_counts_only_while_a_review_has_it(make_two, tmp_path, nights, clusters):
+    house, whole = make_two()
     rows = [row | {"deleted": False} for row in reviews(*ENDS)]
     for number, night in enumerate(nights):
         rows += night
