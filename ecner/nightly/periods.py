@@ -1,6 +1,6 @@
 """Weeks and months: the periods that days belong to."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import NamedTuple
 
@@ -35,14 +35,6 @@ class Period(NamedTuple):
         """The period before."""
         before = self.start - timedelta(days=7 if self.kind == WEEK else 1)
         return Period(self.kind, before if self.kind == WEEK else before.replace(day=1))
-
-    @property
-    def days(self) -> Iterator[date]:
-        """Its days."""
-        day = self.start
-        while day <= self.last:
-            yield day
-            day += timedelta(days=1)
 
 
 def periods_of(days: Iterable[date]) -> set[Period]:
